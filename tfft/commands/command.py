@@ -1,0 +1,93 @@
+"""What every command has in common: how it talks, and how it fails in one line."""
+
+import json
+import logging
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from tfft.errors import TfftError
+
+
+class TfftCommand(click.Command):
+    """A command whose `TfftError` becomes one line on standard error and an exit code.
+
+    Whatever else escapes is a defect of tfft and keeps its traceback.
+    """
+
+    def invoke(self, context: click.Context) -> Any:
+        """Runs the command."""
+        set_up_talk(quiet=context.params.pop("quiet", False))
+        try:
+            return super().invoke(context)
+        except TfftError as error:
+            click.echo(f"Error: {error}", err=True)
+            context.exit(error.exit_code)
+
+
+def set_up_talk(quiet: bool) -> None:
+    """Sends the package's log to standard error, and keeps the libraries' own talk back.
+
+    Args:
+        quiet: Leaves only warnings.
+    """
+    warnings.filterwarnings("ignore", module="(?!tfft)")
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger = logging.getLogger("tfft")
+    logger.handlers, logger.propagate = [handler], False
+    logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+def talk_options(function: Callable) -> Callable:
+    """Adds `--json` and `--quiet`."""
+    function = click.option("--quiet", is_flag=True, help="Only problems and the result.")(function)
+    return click.option("--json", "as_json", is_flag=True, help="The last line on standard output is one JSON object.")(
+        function
+    )
+
+
+def show_result(result: dict[str, Any], as_json: bool) -> None:
+    """Prints a command's result on standard output: as one JSON line, or to be read.
+
+    Args:
+        result: What to show; `metrics` in it, if any, as `tfft.metrics` makes them.
+        as_json: Which of the two.
+    """
+    if as_json:
+        click.echo(json.dumps(result, ensure_ascii=False))
+        return
+    for name, value in result.items():
+        if name == "metrics":
+            click.echo("\n".join(format_metrics(value)))
+        else:
+            click.echo(f"{name}: {value}")
+
+
+def format_metrics(metrics: dict[str, Any]) -> list[str]:
+    """Lays metrics out in lines: the plain figures, then a row a class and the confusion matrix."""
+    lines = [f"{name.replace('_', ' ')}: {_number(value)}" for name, value in metrics.items() if _is_plain(value)]
+    if "per_class" not in metrics:
+        return lines
+    names = list(metrics["per_class"])
+    width = max(map(len, ["right \\ predicted", *names]))
+    head = ["precision", "recall", "f1", "support"]
+    lines += ["", " " * width + "".join(f"{name:>11}" for name in head)]
+    for name, scores in metrics["per_class"].items():
+        lines.append(f"{name:<{width}}" + "".join(f"{_number(scores[key]):>11}" for key in head))
+    cell = max(10, *map(len, names)) + 1
+    lines += ["", "right \\ predicted".ljust(width) + "".join(f"{name:>{cell}}" for name in names)]
+    for name, row in zip(names, metrics["confusion_matrix"], strict=True):
+        lines.append(f"{name:<{width}}" + "".join(f"{count:>{cell}}" for count in row))
+    return lines
+
+
+def _is_plain(value: Any) -> bool:
+    return isinstance(value, int | float)
+
+
+def _number(value: float) -> str:
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

@@ -1,0 +1,39 @@
+"""`tfft finetune`: tunes a model on records and leaves a run folder."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfft.commands.command import TfftCommand, show_result, talk_options
+from tfft.commands.options import config_option, settings_options
+from tfft.config import FinetuneConfig
+
+
+@click.command(cls=TfftCommand)
+@click.argument("records", type=click.Path(path_type=Path))
+@click.option(
+    "--output", type=click.Path(path_type=Path), required=True, help="The run folder: new, or an unfinished run."
+)
+@config_option
+@settings_options
+@talk_options
+def finetune(records: Path, output: Path, as_json: bool, **settings: Any) -> None:
+    """Tune a model on RECORDS, a CSV, TSV, JSON, JSONL, Parquet or TXT file.
+
+    Leaves in --output a model that transformers loads, checkpoints, logs and run.json. An interrupted run goes on when
+    the same command is given again.
+    """
+    config = FinetuneConfig(**settings)
+
+    from tfft.runtime import silence_libraries
+
+    silence_libraries()
+    from tfft.evaluation.scoring import evaluate_rows
+    from tfft.training.finetuning import finetune as finetune_model
+    from tfft.training.finetuning import finish
+
+    finetuned = finetune_model(records, output, config)
+    metrics = evaluate_rows(finetuned.tuned, finetuned.validation_rows) if len(finetuned.validation_rows) else {}
+    finish(finetuned.run, metrics)
+    show_result({"run": str(output), "metrics": metrics}, as_json)

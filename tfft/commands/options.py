@@ -1,0 +1,109 @@
+"""Options made from the fields of `FinetuneConfig`, and the file that gives them other defaults."""
+
+import dataclasses
+import difflib
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from tfft.config import FinetuneConfig
+from tfft.errors import UsageError
+
+
+def settings_options(function: Callable) -> Callable:
+    """Adds an option for every field of `FinetuneConfig`, with the field's default, choices and help."""
+    for field in reversed(dataclasses.fields(FinetuneConfig)):
+        function = _make_option(field)(function)
+    return function
+
+
+def config_option(function: Callable) -> Callable:
+    """Adds `--config FILE.yaml`, whose keys are the options' names."""
+    return click.option(
+        "--config",
+        type=click.Path(dir_okay=False, path_type=Path),
+        callback=_fill_defaults,
+        is_eager=True,
+        expose_value=False,
+        help="FILE.yaml with the same keys as the options; the command line wins.",
+    )(function)
+
+
+def column_option(function: Callable) -> Callable:
+    """Adds `--column`, for the commands that read records but tune nothing."""
+    return _make_option(next(field for field in dataclasses.fields(FinetuneConfig) if field.name == "column"))(function)
+
+
+def _make_option(field: dataclasses.Field) -> Callable:
+    hint, help_text = _plain_type(field.type), field.metadata["help"]
+    name = "--" + field.name.replace("_", "-")
+    if hint is dict:
+        return click.option(
+            name, field.name, multiple=True, callback=_parse_columns, metavar="NAME=COLUMN", help=help_text
+        )
+    kind = click.Choice(field.metadata["choices"]) if "choices" in field.metadata else hint
+    return click.option(
+        name, field.name, type=kind, default=field.default, show_default=field.default is not None, help=help_text
+    )
+
+
+def _plain_type(hint: Any) -> type:
+    """The type itself: int of `int | None`, dict of `dict[str, str]`."""
+    if isinstance(hint, types.UnionType):
+        return next(part for part in typing.get_args(hint) if part is not types.NoneType)
+    return typing.get_origin(hint) or hint
+
+
+def _parse_columns(context: click.Context, option: click.Parameter, values: Any) -> dict[str, str]:
+    if isinstance(values, dict):
+        return values
+    pairs = [value.partition("=") for value in values]
+    wrong = ["".join(pair) for pair in pairs if not pair[0] or not pair[2]]
+    if wrong:
+        raise click.BadParameter(f"expected NAME=COLUMN, as in text=review. Received: {wrong[0]!r}.")
+    return {name: column for name, _, column in pairs}
+
+
+def _fill_defaults(context: click.Context, option: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    names = [parameter.name for parameter in context.command.params if parameter is not option]
+    try:
+        context.default_map = read_config(path, names)
+    except UsageError as error:
+        raise click.UsageError(str(error), context) from None
+
+
+def read_config(path: Path, names: list[str]) -> dict[str, Any]:
+    """Reads a file of option values.
+
+    Args:
+        path: YAML with one key an option, hyphens or underscores.
+        names: The options there are.
+
+    Raises:
+        UsageError: The file cannot be read, is no mapping, or has a key that is no option.
+    """
+    import yaml  # only this option needs it, and `--help` must not wait
+
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UsageError(
+            f"{path} cannot be read: {' '.join(str(error).split())}. Expected YAML. Mend the file."
+        ) from None
+    if not isinstance(values, dict):
+        raise UsageError(f"{path} holds no options. Expected lines such as 'epochs: 3'. Mend the file.")
+    values = {str(key).replace("-", "_"): value for key, value in values.items()}
+    for key in values:
+        if key not in names:
+            near = difflib.get_close_matches(key, names, n=1)
+            hint = f" Did you mean {near[0].replace('_', '-')}?" if near else ""
+            raise UsageError(f"{path} has a key that is no option. Received: {key}.{hint} See --help for all of them.")
+    if isinstance(values.get("column"), dict):
+        values["column"] = [f"{name}={column}" for name, column in values["column"].items()]
+    return values

@@ -1,0 +1,109 @@
+"""The settings of a finetune: names, defaults, meanings and limits, each in this one place."""
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from tfft.errors import UsageError
+
+
+def setting(default: Any, help: str, **limits: Any) -> Any:
+    """Declares a field: its default, one line of meaning with its unit, and what values it may take.
+
+    Args:
+        default: The field's default and the option's default.
+        help: What the option's `--help` says.
+        limits: `choices`, or numeric `above` (exclusive), `least` and `most` (inclusive).
+    """
+    metadata = {"help": help, **limits}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinetuneConfig:
+    """What `tfft finetune` does with its records. Every field is an option of the same name.
+
+    Raises:
+        UsageError: A value is outside what its field allows.
+    """
+
+    task: str = setting(
+        "auto", "What to learn; auto decides by the columns.", choices=("auto", "text", "classification")
+    )
+    column: dict[str, str] = setting({}, "A column of the records under another name: text=review. Repeatable.")
+    model: str = setting("scratch", "Weights to start from: scratch, a folder, a run folder or a hub name.")
+    model_config: str | None = setting(None, "FILE.json with the GPT-2 architecture that scratch builds.")
+    validation: str | None = setting(None, "FILE with the records to validate on.")
+    validation_fraction: float = setting(
+        0.1, "Share of the records held out to validate on without --validation.", least=0, most=0.9
+    )
+    sequence_length: int | None = setting(
+        None, "Tokens in a row, at most; by default 512 or the model's context if that is shorter.", least=2
+    )
+    epochs: float = setting(3.0, "Passes over the records.", above=0)
+    max_steps: int | None = setting(None, "Optimizer updates, at most; default: what the epochs need.", least=1)
+    batch_size: int = setting(16, "Rows an optimizer update learns from.", least=1)
+    learning_rate: float | None = setting(
+        None, "Peak learning rate; by default 1e-3 from scratch, 1e-4 from pretrained weights.", above=0
+    )
+    schedule: str = setting(
+        "linear", "Decay of the learning rate after warm-up.", choices=("constant", "linear", "cosine")
+    )
+    warmup_fraction: float = setting(0.1, "Share of all steps that warm up.", least=0, most=1)
+    weight_decay: float = setting(0.01, "AdamW's decay a step, on kernels only.", least=0)
+    clip_norm: float = setting(1.0, "Largest global norm of a gradient; 0 does not clip.", least=0)
+    dropout: float | None = setting(None, "Dropout rate everywhere; default: the model's own.", least=0, most=0.9)
+    precision: str = setting("float32", "Number format of the matrix products.", choices=("float32", "bfloat16"))
+    evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)
+    save_every: int | None = setting(None, "Steps between checkpoints; default: every epoch.", least=1)
+    keep: int = setting(2, "Newest checkpoints kept, besides the best one.", least=1)
+    monitor: str = setting(
+        "auto",
+        "What makes an evaluation the best; auto: accuracy for a classifier, loss for a language model.",
+        choices=("auto", "loss", "accuracy"),
+    )
+    patience: int | None = setting(
+        None, "Evaluations without a better one before the run stops; default: never.", least=1
+    )
+    resume: str = setting("auto", "auto goes on with an unfinished run in --output.", choices=("auto", "never"))
+    seed: int = setting(0, "Decides order, split, dropout and random weights.", least=0, most=2**31 - 1)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            check_limits(field, getattr(self, field.name))
+        if self.model_config and self.model != "scratch":
+            raise UsageError(
+                f"Only a model from scratch takes an architecture. Received: --model={self.model!r} "
+                f"--model-config={self.model_config!r}. Leave one of the two out."
+            )
+
+
+def check_limits(field: dataclasses.Field, value: Any) -> None:
+    """Refuses a value outside its field's limits, in the words of the command line.
+
+    Raises:
+        UsageError: The value is outside the limits.
+    """
+    if value is None:
+        return
+    expected = _expectation(field.metadata, value)
+    if expected:
+        option = "--" + field.name.replace("_", "-")
+        raise UsageError(f"{option} cannot be that. Expected {expected}. Received: {option}={value!r}.")
+
+
+def _expectation(limits: dict[str, Any], value: Any) -> str | None:
+    if "choices" in limits and value not in limits["choices"]:
+        return "one of " + ", ".join(limits["choices"])
+    if isinstance(value, float) and not math.isfinite(value):
+        return "a finite number"
+    if "above" in limits and not value > limits["above"]:
+        return f"a number above {limits['above']}"
+    if "least" in limits and value < limits["least"]:
+        return f"a number of at least {limits['least']}"
+    if "most" in limits and value > limits["most"]:
+        return f"a number of at most {limits['most']}"
+    return None

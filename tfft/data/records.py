@@ -1,0 +1,128 @@
+"""From a file to records: a memory-mapped `datasets.Dataset` whose columns have the names the tasks know."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+import pyarrow
+
+from tfft.data.checking import DELIMITERS, check_file, line_of_record, read_header
+from tfft.errors import DataError, UsageError
+
+KINDS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".txt": "text",
+}
+
+
+@dataclass(frozen=True)
+class Records:
+    """Records and where they came from.
+
+    Attributes:
+        rows: The records, columns renamed.
+        path: The file.
+        kind: How it was read: a value of KINDS.
+        start: The record of the file that the first row is.
+    """
+
+    rows: datasets.Dataset
+    path: Path
+    kind: str
+    start: int = 0
+
+    def where(self, index: int) -> str:
+        """Says where a record stands in its file, for a message."""
+        return line_of_record(self.path, self.kind, self.start + index)
+
+
+def read_records(path: str | Path, columns: Mapping[str, str] | None = None) -> Records:
+    """Reads a file of records after checking it line by line.
+
+    Args:
+        path: CSV, TSV, JSON (one array), JSONL, Parquet or TXT (the whole file is one record), all UTF-8.
+        columns: The name a task knows -> the file's own name of that column.
+
+    Returns:
+        The records in the file's order.
+
+    Raises:
+        UsageError: There is no such file, or its name ends in none of the known ways.
+        DataError: The file is not well formed, or lacks a column of `columns`.
+    """
+    path = Path(path)
+    kind = find_kind(path)
+    check_file(path, kind)
+    return Records(rename_columns(_load(path, kind), columns or {}, path), path, kind)
+
+
+def find_kind(path: Path) -> str:
+    """Tells how a file is read, by its name and, for JSON, by its first character.
+
+    Raises:
+        UsageError: There is no such file, or its name ends in none of the known ways.
+    """
+    if not path.is_file():
+        raise UsageError(f"There is no file {path}. Expected a file of records ({', '.join(KINDS)}). Check the path.")
+    if path.suffix.lower() not in KINDS:
+        raise UsageError(
+            f"{path} has an ending that is not known. Expected one of {', '.join(KINDS)}. "
+            f"Received: {path.suffix or 'none'}. Rename or convert the file."
+        )
+    kind = KINDS[path.suffix.lower()]
+    return "jsonl" if kind == "json" and _first_character(path) == b"{" else kind
+
+
+def rename_columns(rows: datasets.Dataset, columns: Mapping[str, str], path: Path) -> datasets.Dataset:
+    """Gives columns the names a task knows; a column that had such a name before gives way.
+
+    Raises:
+        DataError: The file has no such column.
+    """
+    for name, source in columns.items():
+        if source not in rows.column_names:
+            raise DataError(
+                f"{path} has no column '{source}'. Expected one of its columns. "
+                f"Received: --column {name}={source}, columns={rows.column_names}. Name a column it has."
+            )
+        if name != source:
+            rows = rows.remove_columns([name] if name in rows.column_names else []).rename_column(source, name)
+    return rows
+
+
+def _load(path: Path, kind: str) -> datasets.Dataset:
+    builder = {"tsv": "csv", "jsonl": "json"}.get(kind, kind)
+    try:
+        return datasets.load_dataset(builder, data_files=str(path), split="train", **_options(path, kind))
+    except (datasets.exceptions.DatasetGenerationError, pyarrow.ArrowInvalid) as error:
+        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{path} cannot be read: {reason}. Expected a {kind} file with one type a column. "
+            "Write it again with a library for that format."
+        ) from None
+
+
+def _options(path: Path, kind: str) -> dict:
+    if kind == "text":
+        return {"sample_by": "document"}
+    if kind not in DELIMITERS:
+        return {}
+    # Every cell is the text it is: left to itself the reader turns "NA" into nothing and the label "01" into 1.
+    features = datasets.Features({name: datasets.Value("string") for name in read_header(path, kind)})
+    return {
+        "delimiter": DELIMITERS[kind],
+        "features": features,
+        "keep_default_na": False,
+        "encoding": "utf-8-sig",
+    }
+
+
+def _first_character(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]

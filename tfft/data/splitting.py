@@ -1,0 +1,44 @@
+"""Which records are held out to validate on: a seeded choice that keeps the share of every class."""
+
+from collections.abc import Hashable, Sequence
+
+import datasets
+import numpy as np
+
+
+def hold_out(classes: Sequence[Hashable], fraction: float, seed: int) -> np.ndarray:
+    """Chooses the records to hold out.
+
+    Args:
+        classes: The class of each record; all alike where there are none.
+        fraction: Share to hold out, in [0, 1).
+        seed: Decides the choice.
+
+    Returns:
+        Sorted record numbers, int (held out,). Of every class about the same share, and never its last record.
+    """
+    order = np.random.default_rng(seed).permutation(len(classes))
+    members: dict[Hashable, list[int]] = {}
+    for record in order:
+        members.setdefault(classes[record], []).append(int(record))
+    chosen = [records[: min(round(fraction * len(records)), len(records) - 1)] for records in members.values()]
+    return np.sort(np.concatenate([np.zeros(0, int), *map(np.asarray, chosen)]).astype(int))
+
+
+def divide(rows: datasets.Dataset, held_out: np.ndarray, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
+    """Divides encoded rows into those to train on and those to validate on.
+
+    Args:
+        rows: Encoded rows with a `record` column.
+        held_out: Record numbers, int (held out,).
+        fraction: Share to hold out of a single long record, from its end.
+    """
+    record = rows.with_format("numpy")["record"][:]
+    if len(record) > 1 and not record.any():
+        is_held_out = np.arange(len(record)) >= len(record) - round(fraction * len(record))
+    else:
+        is_held_out = np.isin(record, held_out)
+    return (
+        rows.select(np.flatnonzero(~is_held_out), keep_in_memory=True),
+        rows.select(np.flatnonzero(is_held_out), keep_in_memory=True),
+    )

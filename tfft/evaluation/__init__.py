@@ -1,0 +1,1 @@
+"""How good a model is: scores over records and the metrics drawn from them."""

@@ -1,0 +1,110 @@
+"""From a file of records to a file of predictions, in the same order; an interrupted one goes on where it stopped."""
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfft.data.records import Records
+from tfft.errors import UsageError
+from tfft.evaluation.scoring import encode_records, score_rows
+from tfft.models.run_folder import TunedModel
+from tfft.models.weight_files import find_weights
+from tfft.runtime import hash_files, hash_text
+
+logger = logging.getLogger(__name__)
+
+CHUNK_RECORDS = 1024  # records between two writes: seconds of work that an interruption may cost
+
+
+def predict_file(tuned: TunedModel, records: Records, output: Path) -> int:
+    """Writes one JSON object a record: the record's columns and the prediction's.
+
+    The file appears under its name when it is complete. Until then its lines stand beside it, in a file whose name
+    tells the model and the records, so that the same command goes on and another begins anew.
+
+    Args:
+        tuned: The model.
+        records: Records with the task's text column.
+        output: The file to write; must not exist.
+
+    Returns:
+        The number of records that were predicted now.
+
+    Raises:
+        UsageError: The output exists, or its folder does not.
+        DataError: A record has no text.
+    """
+    check_target(output)
+    key = hash_text(hash_files(find_weights(tuned.folder)) + hash_files([records.path]))[:12]
+    partial = output.with_name(f".{output.name}.{key}.partial")
+    done = _count_whole_lines(partial)
+    if done:
+        logger.info("Going on after %d records of %s.", done, partial)
+    with partial.open("a", encoding="utf-8") as file:
+        for start in range(done, len(records.rows), CHUNK_RECORDS):
+            chunk = records.rows.select(range(start, min(start + CHUNK_RECORDS, len(records.rows))))
+            for line in predict_chunk(tuned, Records(chunk, records.path, records.kind, start)):
+                file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
+            file.flush()
+            logger.info("%d of %d records.", start + len(chunk), len(records.rows))
+    partial.replace(output)
+    return len(records.rows) - done
+
+
+def check_target(output: Path) -> None:
+    """Refuses a file that exists, or that has no folder to stand in.
+
+    Raises:
+        UsageError: Either is so.
+    """
+    if output.exists():
+        raise UsageError(f"{output} exists. Expected a new file; nothing is overwritten. Pass another --output.")
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"There is no folder {output.parent} to write {output.name} to. Make it first.")
+
+
+def predict_chunk(tuned: TunedModel, records: Records) -> Iterator[dict[str, Any]]:
+    """Predicts records that fit in memory.
+
+    Returns:
+        For each record its columns, and `prediction`, `probability` and `probabilities` (name to number), or for a
+        language model `loss` (nats a token) and `num_tokens`.
+    """
+    rows = encode_records(tuned, records, strict=False, cached=False)
+    scores = score_rows(tuned, rows)
+    if tuned.task.head == "classifier":
+        predictions = (_classify(row, tuned.labels) for row in scores["probabilities"])
+    else:
+        predictions = _losses(scores, rows.with_format("numpy")["record"][:], len(records.rows))
+    for record, prediction in zip(records.rows, predictions, strict=True):
+        yield {**record, **prediction}
+
+
+def _classify(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
+    best = int(probabilities.argmax())
+    return {
+        "prediction": labels[best],
+        "probability": float(probabilities[best]),
+        "probabilities": dict(zip(labels, map(float, probabilities), strict=True)),
+    }
+
+
+def _losses(scores: dict[str, np.ndarray], record: np.ndarray, num_records: int) -> Iterator[dict[str, Any]]:
+    nll = np.bincount(record, weights=scores["nll"], minlength=num_records)
+    num_tokens = np.bincount(record, weights=scores["num_tokens"], minlength=num_records).astype(int)
+    for total, tokens in zip(nll, num_tokens, strict=True):
+        yield {"loss": total / tokens if tokens else None, "num_tokens": int(tokens)}
+
+
+def _count_whole_lines(partial: Path) -> int:
+    if not partial.exists():
+        return 0
+    content = partial.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    if len(whole) < len(content):
+        partial.write_bytes(whole)  # the last line was cut off when the work was
+    return whole.count(b"\n")

@@ -1,0 +1,85 @@
+"""What a model says of every record, in the order of the records, and the metrics drawn from it."""
+
+from typing import Any
+
+import datasets
+import numpy as np
+
+from tfft.data.batching import evaluation_batches
+from tfft.data.encoding import Encoder
+from tfft.data.records import Records
+from tfft.errors import DataError
+from tfft.metrics import classification_metrics, token_metrics
+from tfft.models.run_folder import TunedModel
+from tfft.tasks.task import IGNORED_LABEL
+
+BATCH_SIZE = 32  # rows at a time where nobody trains: enough to fill two cores, little memory
+
+
+def encode_records(tuned: TunedModel, records: Records, strict: bool, cached: bool = True) -> datasets.Dataset:
+    """Encodes records as the model's training did.
+
+    Args:
+        tuned: The model and its task.
+        records: Records with the task's columns.
+        strict: Whether an empty text or a missing label is an error.
+        cached: Whether the rows stay on disk for the next time.
+
+    Raises:
+        DataError: A record cannot be read, or, if strict, cannot be scored.
+    """
+    encoder = Encoder(tuned.task, tuned.tokenizer, tuned.sequence_length, tuned.labels, strict)
+    return encoder.encode(records, cached)
+
+
+def score_rows(tuned: TunedModel, rows: datasets.Dataset, batch_size: int = BATCH_SIZE) -> dict[str, np.ndarray]:
+    """Runs the model over rows without dropout.
+
+    Args:
+        tuned: The model.
+        rows: Encoded rows, at least one.
+        batch_size: Rows at a time; changes nothing but memory and speed.
+
+    Returns:
+        Arrays whose first dimension is the rows, in their order: `probabilities` float32 (rows, classes), or `nll`
+        float32 and `num_tokens` int32 (rows,).
+    """
+    batches, order = evaluation_batches(rows, batch_size)
+    scores = tuned.model.predict(batches, verbose=0)
+    back = np.argsort(order)
+    return {name: values[back] for name, values in scores.items()}
+
+
+def evaluate_rows(tuned: TunedModel, rows: datasets.Dataset, num_bytes: int | None = None) -> dict[str, Any]:
+    """Measures a model on encoded rows.
+
+    Args:
+        tuned: The model.
+        rows: Encoded rows with labels, at least one.
+        num_bytes: Bytes of text behind the rows, for a language model's bits per byte.
+
+    Returns:
+        As `token_metrics` or `classification_metrics` of `tfft.metrics`.
+
+    Raises:
+        DataError: No row has a label or a token to score.
+    """
+    scores = score_rows(tuned, rows)
+    if tuned.task.head == "classifier":
+        labels = rows.with_format("numpy")["labels"][:]
+        known = labels != IGNORED_LABEL
+        if known.any():
+            return classification_metrics(scores["probabilities"][known], labels[known], tuned.labels)
+    elif scores["num_tokens"].any():
+        return token_metrics(scores["nll"], scores["num_tokens"], num_bytes)
+    raise DataError("There is nothing to score. Expected a label, or a text of two tokens or more. Add records.")
+
+
+def evaluate_records(tuned: TunedModel, records: Records) -> dict[str, Any]:
+    """Measures a model on records.
+
+    Raises:
+        DataError: A record lacks what is scored.
+    """
+    num_bytes = sum(len(text.encode("utf-8")) for text in records.rows[tuned.task.columns[0]])
+    return evaluate_rows(tuned, encode_records(tuned, records, strict=True), num_bytes)

@@ -1,0 +1,71 @@
+"""Metrics as pure functions of NumPy arrays: what evaluation reports, and nothing that needs a model."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+SMALLEST_PROBABILITY = np.finfo(np.float32).tiny  # keeps -log finite where a float32 probability rounded to zero
+
+
+def token_metrics(nll: np.ndarray, num_tokens: np.ndarray, num_bytes: int | None = None) -> dict[str, float]:
+    """Scores a language model over all its tokens at once, so that no cut into rows or batches matters.
+
+    Args:
+        nll: float (rows,), the sum of -log p over each row's scored tokens, in nats.
+        num_tokens: int (rows,), how many tokens each row scored.
+        num_bytes: Bytes of UTF-8 text behind the rows, for bits per byte.
+
+    Returns:
+        `loss` (nats a token), `perplexity`, `num_tokens`, and `bits_per_byte` where bytes are given.
+    """
+    total = float(np.sum(nll, dtype=np.float64))
+    tokens = int(np.sum(num_tokens))
+    loss = total / tokens if tokens else math.nan
+    metrics = {"loss": loss, "perplexity": math.exp(min(loss, 700.0)), "num_tokens": tokens}
+    if num_bytes:
+        metrics["bits_per_byte"] = total / math.log(2) / num_bytes
+    return metrics
+
+
+def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+    """Scores a classifier.
+
+    Args:
+        probabilities: float (rows, classes).
+        labels: int (rows,), the right class of each row.
+        names: The classes' names, in order.
+
+    Returns:
+        `loss` (nats a row), `accuracy`, `macro_f1`, `num_records`, `per_class` (name to precision, recall, f1,
+        support) and `confusion_matrix` (rows: right class, columns: predicted class).
+    """
+    confusion = confusion_matrix(labels, probabilities.argmax(axis=-1), len(names))
+    per_class = {name: class_scores(confusion, index) for index, name in enumerate(names)}
+    right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return {
+        "loss": float(np.mean(-np.log(np.maximum(right, SMALLEST_PROBABILITY)))),
+        "accuracy": float(np.trace(confusion) / max(len(labels), 1)),
+        "macro_f1": float(np.mean([scores["f1"] for scores in per_class.values()])),
+        "num_records": len(labels),
+        "per_class": per_class,
+        "confusion_matrix": confusion.tolist(),
+    }
+
+
+def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts how often each class was predicted for each right one: int (classes, classes), right by predicted."""
+    cells = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
+    return cells.reshape(num_classes, num_classes)
+
+
+def class_scores(confusion: np.ndarray, index: int) -> dict[str, float]:
+    """Precision, recall, F1 and support of one class; 0 where a share has nothing to share."""
+    hits = float(confusion[index, index])
+    predicted, support = float(confusion[:, index].sum()), float(confusion[index].sum())
+    return {
+        "precision": hits / predicted if predicted else 0.0,
+        "recall": hits / support if support else 0.0,
+        "f1": 2 * hits / (predicted + support) if predicted + support else 0.0,
+        "support": int(support),
+    }

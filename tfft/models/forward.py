@@ -1,0 +1,130 @@
+"""The one forward pass of GPT-2, over the variables of transformers' TFGPT2MainLayer.
+
+Training, evaluation and export run these functions and no others. transformers' own `call` knows no segments, keeps
+the state of its dropout to itself and computes softmax in half precision under a half-precision policy.
+"""
+
+import math
+
+import tensorflow as tf
+from transformers.models.gpt2.modeling_tf_gpt2 import TFAttention, TFBlock, TFGPT2MainLayer
+
+HIDDEN_SCORE = -1e9  # added to the float32 score of a key that must not be seen; exp() of it is exactly zero
+
+
+def encode(
+    transformer: TFGPT2MainLayer,
+    input_ids: tf.Tensor,
+    segment_ids: tf.Tensor,
+    dropout_key: tf.Tensor | None = None,
+) -> tf.Tensor:
+    """Runs the transformer body.
+
+    A token sees itself and the earlier tokens of its own segment, and its position counts from the segment's
+    start. So padding on either side and neighbours in a packed row change nothing.
+
+    Args:
+        transformer: The built main layer, whose variables are used.
+        input_ids: int32 (batch, sequence_length).
+        segment_ids: int32 (batch, sequence_length); 0 is padding, each other number one contiguous example. An
+            attention mask is the case of one segment a row.
+        dropout_key: int64 (2,), what `dropout_key` made of (seed, step); None turns dropout off.
+
+    Returns:
+        Hidden states after the last layer norm, compute dtype (batch, sequence_length, width).
+
+    Source:
+        Radford et al. 2019, Language Models are Unsupervised Multitask Learners.
+    """
+    config, dtype = transformer.config, transformer.wte.compute_dtype
+    visible = visible_keys(segment_ids)
+    position_ids = tf.reduce_sum(tf.cast(visible, tf.int32), axis=-1) - 1
+    hidden = tf.gather(transformer.wte.embeddings, input_ids) + tf.gather(transformer.wpe.embeddings, position_ids)
+    hidden = drop(tf.cast(hidden, dtype), config.embd_pdrop, dropout_key, place=0)
+    mask = tf.where(visible, 0.0, HIDDEN_SCORE)[:, None]
+    for index, block in enumerate(transformer.h):
+        hidden = run_block(block, hidden, mask, config, dropout_key, index)
+    return transformer.ln_f(hidden)
+
+
+def visible_keys(segment_ids: tf.Tensor) -> tf.Tensor:
+    """Tells which keys each query sees: bool (batch, queries, keys), causal within a segment."""
+    same_segment = segment_ids[:, :, None] == segment_ids[:, None, :]
+    position = tf.range(tf.shape(segment_ids)[1])
+    return same_segment & (position[:, None] >= position[None, :])
+
+
+def run_block(block: TFBlock, hidden, mask, config, dropout_key, index: int) -> tf.Tensor:
+    """Runs one block: attention and MLP, each behind its layer norm and added to the stream.
+
+    Args:
+        block: The block, whose variables are used.
+        hidden: compute dtype (batch, sequence_length, width).
+        mask: float32 (batch, 1, queries, keys), added to the scores.
+        config: The model's GPT2Config.
+        dropout_key: int64 (2,) or None.
+        index: The block's number, which sets its dropout apart from every other block's.
+    """
+    place = 3 * index
+    attended = attend(block.attn, block.ln_1(hidden), mask, config, dropout_key, index)
+    hidden += drop(attended, config.resid_pdrop, dropout_key, place + 2)
+    expanded = block.mlp.act(block.mlp.c_fc(block.ln_2(hidden)))
+    return hidden + drop(block.mlp.c_proj(expanded), config.resid_pdrop, dropout_key, place + 3)
+
+
+def attend(attention: TFAttention, hidden, mask, config, dropout_key, index: int) -> tf.Tensor:
+    """Runs multi-head self-attention; scores are masked and normalised in float32."""
+    query, key, value = (split_heads(part, config.n_head) for part in tf.split(attention.c_attn(hidden), 3, axis=-1))
+    # The query is scaled, not the scores: half precision overflows there, and there are fewer numbers here.
+    scores = tf.matmul(query * tf.cast(attention_scale(config, index), query.dtype), key, transpose_b=True)
+    weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32) + mask), value.dtype)
+    weights = drop(weights, config.attn_pdrop, dropout_key, place=3 * index + 1)
+    return attention.c_proj(merge_heads(tf.matmul(weights, value)))
+
+
+def attention_scale(config, index: int) -> float:
+    """The factor on a block's scores, as its configuration asks (transformers' TensorFlow class ignores the second)."""
+    scale = 1 / math.sqrt(config.n_embd // config.n_head) if config.scale_attn_weights else 1.0
+    return scale / (index + 1) if config.scale_attn_by_inverse_layer_idx else scale
+
+
+def split_heads(hidden: tf.Tensor, num_heads: int) -> tf.Tensor:
+    """(batch, sequence_length, width) -> (batch, heads, sequence_length, width / heads)."""
+    batch, length, width = tf.shape(hidden)[0], tf.shape(hidden)[1], hidden.shape[-1]
+    return tf.transpose(tf.reshape(hidden, (batch, length, num_heads, width // num_heads)), (0, 2, 1, 3))
+
+
+def merge_heads(heads: tf.Tensor) -> tf.Tensor:
+    """(batch, heads, sequence_length, size) -> (batch, sequence_length, heads * size)."""
+    batch, length = tf.shape(heads)[0], tf.shape(heads)[2]
+    return tf.reshape(tf.transpose(heads, (0, 2, 1, 3)), (batch, length, heads.shape[1] * heads.shape[3]))
+
+
+def dropout_key(seed: int, step: tf.Tensor) -> tf.Tensor:
+    """Names everything a step drops: int64 (2,) from the run's seed and the optimizer's step number."""
+    return tf.stack([tf.constant(seed, tf.int64), tf.cast(step, tf.int64)])
+
+
+def drop(hidden: tf.Tensor, rate: float, key: tf.Tensor | None, place: int) -> tf.Tensor:
+    """Applies dropout whose mask is a function of the key and the place in the network alone.
+
+    Args:
+        hidden: Any float tensor.
+        rate: Probability that an element becomes zero.
+        key: int64 (2,) from `dropout_key`; None drops nothing.
+        place: A number no other dropout of the network has.
+    """
+    if key is None or not rate:
+        return hidden
+    # A run's seed is below 2**31 and the places are few: no two (seed, place) share a first word.
+    seed = tf.stack([key[0] + (place << 32), key[1]])
+    return tf.nn.experimental.stateless_dropout(hidden, rate, seed=seed, rng_alg="philox")
+
+
+def vocabulary_logits(transformer: TFGPT2MainLayer, hidden: tf.Tensor) -> tf.Tensor:
+    """Projects hidden states on the tied embeddings: float32 (..., vocabulary) under every precision policy."""
+    embeddings = tf.cast(transformer.wte.embeddings, tf.float32)
+    # Two-dimensional on purpose: the batched product that einsum makes of this is 30 times slower on a CPU.
+    rows = tf.reshape(tf.cast(hidden, tf.float32), (-1, embeddings.shape[1]))
+    logits = tf.matmul(rows, embeddings, transpose_b=True)
+    return tf.reshape(logits, tf.concat([tf.shape(hidden)[:-1], [embeddings.shape[0]]], axis=0))

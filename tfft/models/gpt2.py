@@ -1,0 +1,103 @@
+"""GPT-2 with a language-model head or a classification head, on transformers' variables and our forward."""
+
+import tensorflow as tf
+from transformers import GPT2Config, TFGPT2ForSequenceClassification, TFGPT2LMHeadModel
+
+from tfft.models.forward import encode, vocabulary_logits
+from tfft.models.steps import TokenWeightedSteps
+from tfft.tasks.task import IGNORED_LABEL
+
+
+class GPT2LanguageModel(TokenWeightedSteps, TFGPT2LMHeadModel):
+    """Predicts the next token of every labelled position.
+
+    `labels` are int32 (batch, sequence_length) and stand under their own token, as in transformers: the shift by
+    one happens here, and a segment's first token is never learned.
+    """
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Returns logits float32 (batch, sequence_length, vocabulary) for `input_ids` and `segment_ids`."""
+        hidden = encode(self.transformer, inputs["input_ids"], inputs["segment_ids"])
+        return vocabulary_logits(self.transformer, hidden)
+
+    def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Projects only the positions whose next token is learned, since the vocabulary is the largest matrix."""
+        hidden = encode(self.transformer, batch["input_ids"], batch["segment_ids"], key)
+        learned, labels = next_tokens(batch)
+        logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
+        return logits, tf.boolean_mask(labels, learned)
+
+    def predict_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns for each row the sum of -log p, float32 (batch,), and its learned tokens, int32 (batch,)."""
+        nll, _ = self.losses(batch, key=None)
+        learned, _ = next_tokens(batch)
+        rows = tf.where(learned)[:, 0]
+        num_tokens = tf.reduce_sum(tf.cast(learned, tf.int32), axis=-1)
+        num_rows = tf.size(num_tokens, out_type=rows.dtype)
+        return {"nll": tf.math.unsorted_segment_sum(nll, rows, num_rows), "num_tokens": num_tokens}
+
+
+class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
+    """Predicts the class of a row from the hidden state of its last token.
+
+    `labels` are int32 (batch,). The last token is found by the segment, not by the padding token's id, so a padding
+    token that is also the end-of-text token does no harm.
+    """
+
+    def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
+        """Returns logits float32 (batch, classes) for `input_ids` and `segment_ids`."""
+        return self.class_logits(inputs["input_ids"], inputs["segment_ids"])
+
+    def class_logits(self, input_ids: tf.Tensor, segment_ids: tf.Tensor, key: tf.Tensor | None = None) -> tf.Tensor:
+        """Scores the classes: float32 (batch, classes) for int32 (batch, sequence_length) inputs."""
+        hidden = encode(self.transformer, input_ids, segment_ids, key)
+        pooled = tf.gather(hidden, last_positions(segment_ids), batch_dims=1)
+        return tf.matmul(tf.cast(pooled, tf.float32), tf.cast(self.score.kernel, tf.float32))
+
+    def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Scores the rows that have a label."""
+        learned = batch["labels"] != IGNORED_LABEL
+        logits = self.class_logits(batch["input_ids"], batch["segment_ids"], key)
+        return tf.boolean_mask(logits, learned), tf.boolean_mask(batch["labels"], learned)
+
+    def predict_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Returns the probability of every class, float32 (batch, classes)."""
+        return {"probabilities": tf.nn.softmax(self.class_logits(batch["input_ids"], batch["segment_ids"]))}
+
+    def start_head(self, label_tokens: list[list[int]]) -> None:
+        """Starts each class at the mean embedding of its name, where a language model already looks for it.
+
+        Args:
+            label_tokens: The token ids of each class's name, in the order of the classes.
+        """
+        embeddings = self.transformer.wte.embeddings
+        rows = [tf.reduce_mean(tf.gather(embeddings, tokens), axis=0) for tokens in label_tokens]
+        self.score.kernel.assign(tf.stack(rows, axis=1))
+
+
+HEADS = {"language-model": GPT2LanguageModel, "classifier": GPT2Classifier}
+
+
+def build_model(head: str, config: GPT2Config) -> GPT2LanguageModel | GPT2Classifier:
+    """Builds a model with random weights: the same ones for the same global seed of tf_keras.
+
+    Args:
+        head: "language-model" or "classifier".
+        config: The architecture; a classifier's number of classes stands in `num_labels`.
+    """
+    config.use_cache = False
+    model = HEADS[head](config)
+    model.build_in_name_scope()
+    return model
+
+
+def next_tokens(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Tells which positions have a next token to learn, bool (batch, sequence_length - 1), and the token itself."""
+    labels, segments = batch["labels"][:, 1:], batch["segment_ids"]
+    return (labels != IGNORED_LABEL) & (segments[:, 1:] == segments[:, :-1]), labels
+
+
+def last_positions(segment_ids: tf.Tensor) -> tf.Tensor:
+    """Finds the index of each row's last token that is not padding: int32 (batch,)."""
+    positions = tf.range(tf.shape(segment_ids)[1])
+    return tf.reduce_max(tf.where(segment_ids > 0, positions, 0), axis=-1)

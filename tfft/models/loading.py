@@ -1,0 +1,166 @@
+"""Where a model comes from: a folder, a run, the hub or random weights, all resolved here."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import GPT2Config, GPT2TokenizerFast
+
+from tfft.data.encoding import tokenize
+from tfft.errors import UsageError
+from tfft.models.gpt2 import GPT2Classifier, GPT2LanguageModel, build_model
+from tfft.models.weight_files import SCORE
+from tfft.models.weights import load_weights
+
+SCRATCH = "scratch"
+BASE_FOLDER = Path(__file__).parents[1] / "base"
+HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
+HUB_FILES = ("*.json", "*.safetensors", "tf_model.h5", "merges.txt")
+
+Model = GPT2LanguageModel | GPT2Classifier
+
+
+def resolve_model(name: str) -> Path:
+    """Finds the Hugging Face folder behind a `--model` or RUN.
+
+    Args:
+        name: A folder with a config.json, a run folder, or a name on the hub.
+
+    Returns:
+        A local folder with a config.json.
+
+    Raises:
+        UsageError: There is no such model, or the hub cannot be reached.
+    """
+    for folder in (Path(name) / "model", Path(name)):
+        if (folder / "config.json").is_file():
+            return folder
+    if Path(name).exists() or not HUB_NAME.fullmatch(name):
+        raise UsageError(
+            f"{name} is not a model. Expected a run folder that is finished, a Hugging Face folder with a "
+            "config.json, or a name on the hub. Check the path."
+        )
+    return _fetch(name)
+
+
+def _fetch(name: str) -> Path:
+    from huggingface_hub import snapshot_download  # loads an HTTP client, which most runs never need
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+    except Exception as error:  # the hub's client raises errors of many libraries
+        raise UsageError(
+            f"There is no folder {name}, and the hub does not give a model of that name: "
+            f"{str(error).splitlines()[0]}. Pass --model scratch, or a folder that holds the model."
+        ) from None
+
+
+def load_config(path: Path) -> GPT2Config:
+    """Reads the architecture of a model.
+
+    Args:
+        path: A config.json or the folder it stands in.
+
+    Raises:
+        UsageError: The file is not the configuration of a GPT-2.
+    """
+    path = path / "config.json" if path.is_dir() else path
+    try:
+        values = GPT2Config.get_config_dict(path)[0]
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]} Pass a GPT-2's config.json.") from None
+    if values.get("model_type", "gpt2") != "gpt2":
+        raise UsageError(
+            f"{path} is not a GPT-2. Expected model_type 'gpt2'. Received: {values['model_type']!r}. "
+            "Pass a model of the GPT-2 family."
+        )
+    return GPT2Config(**values)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a model is built for.
+
+    Attributes:
+        head: "language-model" or "classifier".
+        labels: The classes in order; empty for a language model.
+        dropout: Rate everywhere, in place of the architecture's own.
+    """
+
+    head: str
+    labels: tuple[str, ...] = ()
+    dropout: float | None = None
+
+
+def load_model(folder: Path, tokenizer: GPT2TokenizerFast, shape: Shape) -> Model:
+    """Builds a model with the weights of a folder.
+
+    A classifier of the very same classes keeps its head; any other head starts at the embeddings of the classes' names.
+
+    Args:
+        folder: A Hugging Face GPT-2 folder.
+        tokenizer: Its tokenizer.
+        shape: What to build.
+
+    Raises:
+        UsageError: The configuration is not a GPT-2's, or the tokenizer has more tokens than it.
+        WeightsError: The weights are not those of the configuration.
+    """
+    config = load_config(folder)
+    if len(tokenizer) > config.vocab_size:
+        raise UsageError(
+            f"The tokenizer of {folder} does not belong to its weights. Expected at most {config.vocab_size} tokens. "
+            f"Received: {len(tokenizer)} tokens. Copy the tokenizer the model was trained with."
+        )
+    keeps_head = is_classifier(config) and shape.labels == label_names(config)
+    model = build_model(shape.head, _prepare_config(config, tokenizer, shape))
+    load_weights(model, folder, skip=() if keeps_head else (SCORE,))
+    return model if keeps_head else _start_head(model, tokenizer, shape)
+
+
+def build_scratch(config: GPT2Config, tokenizer: GPT2TokenizerFast, shape: Shape) -> Model:
+    """Builds a model with random weights, drawn as GPT-2's were.
+
+    Args:
+        config: The architecture; its vocabulary becomes the tokenizer's.
+        tokenizer: Gives the vocabulary and the special tokens.
+        shape: What to build.
+    """
+    config.vocab_size = len(tokenizer)
+    config.bos_token_id = config.eos_token_id = tokenizer.eos_token_id
+    model = build_model(shape.head, _prepare_config(config, tokenizer, shape))
+    # The paper's start: what adds to the residual stream is scaled down by the number of additions.
+    for block in model.transformer.h:
+        for layer in (block.attn.c_proj, block.mlp.c_proj):
+            layer.weight.assign(layer.weight / np.sqrt(2 * config.n_layer))
+    return _start_head(model, tokenizer, shape)
+
+
+def _prepare_config(config: GPT2Config, tokenizer: GPT2TokenizerFast, shape: Shape) -> GPT2Config:
+    if shape.labels:
+        config.id2label = dict(enumerate(shape.labels))
+        config.label2id = {label: index for index, label in enumerate(shape.labels)}
+        config.problem_type = "single_label_classification"
+    if shape.dropout is not None:
+        config.embd_pdrop = config.attn_pdrop = config.resid_pdrop = shape.dropout
+    if config.pad_token_id is None:
+        config.pad_token_id = tokenizer.pad_token_id  # PyTorch's classifier finds the last token by it
+    return config
+
+
+def _start_head(model: Model, tokenizer: GPT2TokenizerFast, shape: Shape) -> Model:
+    if shape.labels:
+        # With the space before them, as the names stand behind a text.
+        model.start_head(tokenize(tokenizer, [f" {label}" for label in shape.labels]))
+    return model
+
+
+def is_classifier(config: GPT2Config) -> bool:
+    """Tells whether a configuration is that of a classifier."""
+    return any(name.endswith("ForSequenceClassification") for name in config.architectures or ())
+
+
+def label_names(config: GPT2Config) -> tuple[str, ...]:
+    """Returns a classifier's classes in order."""
+    return tuple(config.id2label[index] for index in sorted(config.id2label))

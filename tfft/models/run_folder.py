@@ -1,0 +1,188 @@
+"""The folder a finetune leaves behind: where each thing stands, and what run.json says of it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import GPT2TokenizerFast
+
+from tfft.errors import UsageError
+from tfft.models.loading import (
+    Model,
+    Shape,
+    is_classifier,
+    label_names,
+    load_config,
+    load_model,
+    resolve_model,
+)
+from tfft.models.tokenization import load_tokenizer
+from tfft.models.weights import save_weights
+from tfft.runtime import write_json
+from tfft.tasks.registry import TASKS
+from tfft.tasks.task import Task
+
+RUNNING, FINISHED = "running", "finished"
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The layout of a run.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @property
+    def manifest_file(self) -> Path:
+        """run.json: what was done, with what, and what came of it."""
+        return self.path / "run.json"
+
+    @property
+    def model(self) -> Path:
+        """The tuned model, a Hugging Face folder."""
+        return self.path / "model"
+
+    @property
+    def checkpoints(self) -> Path:
+        """States the run can go on from."""
+        return self.path / "checkpoints"
+
+    @property
+    def logs(self) -> Path:
+        """TensorBoard events and history.csv."""
+        return self.path / "logs"
+
+    def read_manifest(self) -> dict[str, Any]:
+        """Reads run.json; empty where there is none."""
+        if not self.manifest_file.is_file():
+            return {}
+        return json.loads(self.manifest_file.read_text(encoding="utf-8"))
+
+    def write_manifest(self, **changes: Any) -> None:
+        """Changes entries of run.json, the others stay."""
+        write_json(self.manifest_file, {**self.read_manifest(), **changes})
+
+
+def open_run(path: Path, identity: dict[str, Any], resume: str) -> RunFolder:
+    """Makes a run folder, or finds the one an interrupted finetune of the same kind left.
+
+    Args:
+        path: The folder of `--output`.
+        identity: What must be equal for a run to go on: settings, and hashes of data and weights.
+        resume: "auto" or "never".
+
+    Raises:
+        UsageError: As `check_output`, or the folder holds a run of another identity.
+    """
+    check_output(path, resume)
+    run = RunFolder(path)
+    manifest = run.read_manifest()
+    if manifest:
+        _check_identity(path, manifest["identity"], identity)
+    path.mkdir(parents=True, exist_ok=True)
+    run.write_manifest(status=RUNNING, identity=identity)
+    return run
+
+
+def check_output(path: Path, resume: str) -> None:
+    """Refuses a folder that a finetune could not write to without loss.
+
+    Args:
+        path: The folder of `--output`.
+        resume: "auto" or "never".
+
+    Raises:
+        UsageError: The folder holds something else, a finished run, or an unfinished one with resume "never".
+    """
+    manifest = RunFolder(path).read_manifest()
+    if path.exists() and not path.is_dir():
+        raise UsageError(f"{path} is a file. Expected a new folder. Pass another --output.")
+    if not manifest and path.exists() and any(path.iterdir()):
+        raise UsageError(f"{path} is not empty and holds no run. Expected a new folder. Pass another --output.")
+    if manifest and (manifest["status"] == FINISHED or resume == "never"):
+        raise UsageError(
+            f"{path} already holds a run ({manifest['status']}). Expected a new folder; nothing is overwritten. "
+            "Pass another --output, or move the folder away."
+        )
+
+
+def _check_identity(path: Path, before: dict[str, Any], now: dict[str, Any]) -> None:
+    now = json.loads(json.dumps(now))
+    changed = [name for name in sorted({*before, *now}) if before.get(name) != now.get(name)]
+    if changed:
+        listed = ", ".join(f"{name} {before.get(name)!r} -> {now.get(name)!r}" for name in changed)
+        raise UsageError(
+            f"{path} holds an unfinished run that began otherwise. Expected the same settings and data to go on. "
+            f"Received: {listed}. Repeat the first command, or pass another --output."
+        )
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A model with what is needed to ask it.
+
+    Attributes:
+        model: The model with its weights.
+        tokenizer: Its tokenizer.
+        task: What it learned.
+        labels: Its classes in order; empty for a language model.
+        sequence_length: Tokens in a row, at most.
+        folder: The Hugging Face folder it stands in.
+    """
+
+    model: Model
+    tokenizer: GPT2TokenizerFast
+    task: Task
+    labels: tuple[str, ...]
+    sequence_length: int
+    folder: Path
+
+
+def save_tuned(tuned: TunedModel) -> None:
+    """Writes the model's folder, which PyTorch's transformers loads too; complete, or not there at all.
+
+    Args:
+        tuned: The model to write; its folder must not exist.
+    """
+    folder = tuned.folder
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    config = type(tuned.model.config).from_dict(tuned.model.config.to_dict())
+    config.use_cache = True
+    config.architectures = ["GPT2ForSequenceClassification" if tuned.task.head == "classifier" else "GPT2LMHeadModel"]
+    config.dtype = "float32"
+    config.save_pretrained(partial)
+    tuned.model.generation_config.save_pretrained(partial) if tuned.model.can_generate() else None
+    tuned.tokenizer.save_pretrained(partial)
+    save_weights(tuned.model, partial)
+    partial.replace(folder)
+
+
+def load_tuned(name: str) -> TunedModel:
+    """Loads the model of a run, of a Hugging Face folder or of the hub.
+
+    Args:
+        name: RUN on the command line.
+
+    Raises:
+        UsageError: There is no such model.
+        WeightsError: The weights are not those of the configuration.
+    """
+    folder = resolve_model(name)
+    config = load_config(folder)
+    manifest = RunFolder(folder.parent).read_manifest() if folder.name == "model" else {}
+    task = TASKS[manifest["task"] if manifest else "classification" if is_classifier(config) else "text"]
+    labels = label_names(config) if task.head == "classifier" else ()
+    tokenizer = load_tokenizer(folder)
+    return TunedModel(
+        model=load_model(folder, tokenizer, Shape(task.head, labels)),
+        tokenizer=tokenizer,
+        task=task,
+        labels=labels,
+        sequence_length=manifest.get("sequence_length", config.n_positions),
+        folder=folder,
+    )

@@ -1,0 +1,110 @@
+"""What surrounds a run on this machine: quiet libraries, seeds, precision, versions and fingerprints of files."""
+
+import contextlib
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("tfft", "tensorflow", "tf_keras", "transformers", "tokenizers", "datasets", "safetensors", "numpy")
+PRECISION_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+
+
+def silence_libraries() -> None:
+    """Loads TensorFlow, transformers and datasets, and keeps their own talk out of a command's output."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _hidden_standard_error():
+        import tensorflow  # noqa: F401 - before its log is set up it writes to standard error whatever the level
+    import datasets
+    import transformers
+
+    transformers.logging.set_verbosity_error()
+    datasets.logging.set_verbosity_error()
+    datasets.disable_progress_bars()
+
+
+@contextlib.contextmanager
+def _hidden_standard_error() -> Iterator[None]:
+    """Points the process's standard error, C++ included, at nothing for a while."""
+    sys.stderr.flush()
+    saved, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nothing)
+
+
+def set_up_training(seed: int, precision: str) -> None:
+    """Seeds what draws random weights, and sets the number format of matrix products.
+
+    Args:
+        seed: int in [0, 2**31).
+        precision: A key of PRECISION_POLICIES.
+    """
+    import tf_keras as keras
+
+    keras.utils.set_random_seed(seed)
+    keras.mixed_precision.set_global_policy(PRECISION_POLICIES[precision])
+
+
+def package_versions() -> dict[str, str]:
+    """Names the versions a result was made with, Python's among them."""
+    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
+    return {"python": platform.python_version(), **versions}
+
+
+def inspect_environment() -> tuple[dict[str, Any], list[str]]:
+    """Looks at what tfft runs on.
+
+    Returns:
+        Versions and devices, and one line for each thing that does not fit together.
+    """
+    import tensorflow as tf
+
+    versions = package_versions()
+    problems = []
+    if versions["tensorflow"].split(".")[:2] != versions["tf_keras"].split(".")[:2]:
+        problems.append("The minor versions of tensorflow and tf-keras differ: pip install tf-keras of tensorflow's.")
+    if os.environ["TF_USE_LEGACY_KERAS"] != "1":
+        problems.append("transformers would build Keras 3 models: leave TF_USE_LEGACY_KERAS unset.")
+    facts = {
+        **versions,
+        "cpus": os.cpu_count(),
+        "gpus": [device.name for device in tf.config.list_physical_devices("GPU")],
+        "tpus": [device.name for device in tf.config.list_physical_devices("TPU")],
+    }
+    return facts, problems
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """Computes one SHA-256 over the contents of files, in the order given, as a hexadecimal string."""
+    digest = hashlib.sha256()
+    for path in paths:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def hash_text(text: str) -> str:
+    """Computes the SHA-256 of a text's UTF-8 bytes, as a hexadecimal string."""
+    return hashlib.sha256(text.encode("utf-8")).hexdigest()
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a file whole or not at all, so that a reader never sees half of it."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)

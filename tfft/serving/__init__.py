@@ -1,0 +1,1 @@
+"""From a run to a SavedModel that takes strings and returns strings."""

@@ -1,0 +1,75 @@
+"""Classification: a text belongs to one of two or more classes.
+
+Example record:
+    {"text": "The soup was cold and so was the waiter.", "label": "negative"}
+"""
+
+from collections.abc import Iterable
+from typing import Any
+
+from tfft.errors import DataError
+from tfft.tasks.task import Example, Record, Segment, Task
+
+
+def make_example(record: Record) -> Example:
+    """Reads the text, learns the label. A record without a label can still be predicted."""
+    return Example(
+        segments=(Segment(record["text"], trained=False),),
+        label=name_label(record.get("label")),
+    )
+
+
+def name_label(value: Any) -> str | None:
+    """Names a class: "3" for 3 and 3.0, "true" for True, the string itself for a string.
+
+    Args:
+        value: A label as a file holds it.
+
+    Returns:
+        The name without surrounding space, or None where there is no label.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip() or None
+
+
+def order_labels(values: Iterable[Any]) -> tuple[str, ...]:
+    """Orders the classes of a data set once and for all: by number if all are integers, else by name.
+
+    Args:
+        values: Labels as the file holds them, repeated or not.
+
+    Returns:
+        The distinct names in their order, the same whatever the order of the records.
+
+    Raises:
+        DataError: There are fewer than two classes.
+    """
+    names = {name for name in map(name_label, values) if name is not None}
+    if len(names) < 2:
+        raise DataError(
+            "The records hold fewer than two classes. Classification needs two or more. "
+            f"Received: labels={sorted(names)}. Add records of other classes, or pass --column label=COLUMN."
+        )
+    return tuple(sorted(names, key=_by_number if all(map(_is_integer, names)) else None))
+
+
+def _is_integer(name: str) -> bool:
+    return name.removeprefix("-").isdecimal()
+
+
+def _by_number(name: str) -> tuple[int, str]:
+    return int(name), name
+
+
+CLASSIFICATION = Task(
+    name="classification",
+    columns=("text", "label"),
+    head="classifier",
+    overflow="truncate",
+    make_example=make_example,
+)

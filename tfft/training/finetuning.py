@@ -1,0 +1,103 @@
+"""The main job: from a file of records to a run folder with a tuned model in it."""
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+import datasets
+
+from tfft.config import FinetuneConfig
+from tfft.models.loading import Model, Shape, build_scratch, load_model
+from tfft.models.run_folder import FINISHED, RunFolder, TunedModel, check_output, open_run, save_tuned
+from tfft.runtime import package_versions, set_up_training
+from tfft.training.fitting import fit
+from tfft.training.preparation import Preparation, count_cut, prepare
+
+logger = logging.getLogger(__name__)
+
+# May differ between a run and its resumption: they change no step.
+FREE_SETTINGS = ("resume", "keep")
+
+
+@dataclass(frozen=True)
+class Finetuned:
+    """What a finetune made.
+
+    Attributes:
+        run: Its folder.
+        tuned: The model, with its best weights.
+        validation_rows: Encoded rows that were not learned from; may be empty.
+    """
+
+    run: RunFolder
+    tuned: TunedModel
+    validation_rows: datasets.Dataset
+
+
+def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Finetuned:
+    """Tunes a model on records, or goes on with a run that was interrupted.
+
+    Args:
+        path: The file of records.
+        output: The run folder: new, or holding an unfinished run of the same records and settings.
+        config: The settings.
+
+    Returns:
+        The run, whose model is written; `finish` completes run.json.
+
+    Raises:
+        UsageError: A file or folder is not as it must be, or settings do not fit together.
+        DataError: The records cannot be learned from.
+        DivergedError: The loss is not finite any more.
+        PreemptedError: A signal asked to stop; the state is saved.
+    """
+    output = Path(output)
+    check_output(output, config.resume)
+    set_up_training(config.seed, config.precision)
+    prepared = prepare(path, config)
+    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_SETTINGS}
+    run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
+    model = _build(prepared, config)
+    _describe(run, prepared, model)
+    facts = fit(model, prepared.rows, prepared.validation_rows, config, run)
+    run.write_manifest(**facts)
+    tuned = TunedModel(model, prepared.tokenizer, prepared.task, prepared.labels, prepared.sequence_length, run.model)
+    if not run.model.exists():
+        save_tuned(tuned)
+    return Finetuned(run, tuned, prepared.validation_rows)
+
+
+def finish(run: RunFolder, metrics: dict) -> None:
+    """Writes the final metrics into run.json: from here on the run is finished, and never changed."""
+    run.write_manifest(status=FINISHED, metrics=metrics)
+
+
+def _build(prepared: Preparation, config: FinetuneConfig) -> Model:
+    shape = Shape(prepared.task.head, prepared.labels, config.dropout)
+    if prepared.folder:
+        return load_model(prepared.folder, prepared.tokenizer, shape)
+    return build_scratch(prepared.architecture, prepared.tokenizer, shape)
+
+
+def _describe(run: RunFolder, prepared: Preparation, model: Model) -> None:
+    run.write_manifest(
+        task=prepared.task.name,
+        labels=list(prepared.labels),
+        sequence_length=prepared.sequence_length,
+        records=str(prepared.records.path),
+        columns=prepared.records.rows.column_names,
+        training_rows=len(prepared.rows),
+        validation_rows=len(prepared.validation_rows),
+        parameters=model.count_params(),
+        versions=package_versions(),
+        **count_cut(prepared.rows),
+    )
+    logger.info(
+        "Task %s: %s rows to train on, %s to validate on; %s parameters from %s.",
+        prepared.task.name,
+        f"{len(prepared.rows):,}",
+        f"{len(prepared.validation_rows):,}",
+        f"{model.count_params():,}",
+        prepared.folder or "random weights",
+    )

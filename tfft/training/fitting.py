@@ -1,0 +1,127 @@
+"""One fit: a compiled model, its batches and the callbacks, from the first step or from the last checkpoint."""
+
+import logging
+import math
+from collections.abc import Callable
+
+import datasets
+
+from tfft.config import FinetuneConfig
+from tfft.data.batching import TrainingPlan, evaluation_batches, row_lengths, training_batches
+from tfft.models.checkpoints import Checkpoints
+from tfft.models.gpt2 import GPT2Classifier
+from tfft.models.loading import Model
+from tfft.models.run_folder import RunFolder
+from tfft.training.callbacks import (
+    DivergenceGuard,
+    EarlyStopping,
+    Evaluation,
+    Progress,
+    SaveCheckpoints,
+    StopOnSignal,
+)
+from tfft.training.history import History
+from tfft.training.optimizers import make_optimizer
+from tfft.training.recorders import EventLog, TensorBoardScalars, log_metrics
+
+logger = logging.getLogger(__name__)
+
+
+def fit(
+    model: Model, rows: datasets.Dataset, validation_rows: datasets.Dataset, config: FinetuneConfig, run: RunFolder
+) -> dict[str, float]:
+    """Trains a model and leaves it with the weights of its best evaluation, or of the last step without any.
+
+    Args:
+        model: Built, with the weights to start from.
+        rows: Encoded rows to learn from, at least one.
+        validation_rows: Encoded rows to measure on; may be empty.
+        config: The settings.
+        run: Where checkpoints and logs go; a checkpoint there is gone on from.
+
+    Returns:
+        `steps` made, `best_step` whose weights are kept, `steps_per_epoch`, and `padding_share` of the positions.
+
+    Raises:
+        DivergedError: The loss is not finite any more.
+        PreemptedError: A signal asked to stop; the state is saved.
+    """
+    plan = TrainingPlan(row_lengths(rows), config.batch_size, config.seed)
+    total_steps = count_steps(config, plan)
+    model.compile(make_optimizer(config, model, total_steps), seed=config.seed)
+    monitor = choose_monitor(config, model)
+    checkpoints = Checkpoints(run.checkpoints, config.keep, monitor)
+    start = _go_on(model, checkpoints)
+
+    run.logs.mkdir(exist_ok=True)
+    history = History(run.logs / "history.csv", start, monitor)
+    events = EventLog(run.logs / "events.jsonl")
+    stopper = StopOnSignal(checkpoints)
+    evaluation = Evaluation(
+        evaluation_batches(validation_rows, config.batch_size)[0] if len(validation_rows) else None,
+        every(config.evaluate_every or plan.steps_per_epoch, total_steps),
+        [history.add, TensorBoardScalars(run.logs), events, log_metrics],
+    )
+    callbacks = [
+        DivergenceGuard(),
+        Progress(plan, total_steps),
+        evaluation,
+        SaveCheckpoints(checkpoints, history, every(config.save_every or plan.steps_per_epoch, total_steps)),
+        *([EarlyStopping(history, config.patience)] if config.patience else []),
+        stopper,
+    ]
+    events.write("started", step=start, total_steps=total_steps)
+    if start < total_steps and not _is_spent(history, config.patience):
+        try:
+            model.fit(training_batches(rows, plan, start, total_steps), verbose=0, callbacks=callbacks)
+        finally:
+            stopper.release()
+    steps = int(model.optimizer.iterations)
+    best_step = _keep_best(model, checkpoints, steps)
+    events.write("finished", step=steps, best_step=best_step)
+    return {
+        "steps": steps,
+        "best_step": best_step,
+        "steps_per_epoch": plan.steps_per_epoch,
+        "padding_share": round(plan.padding_share(), 4),
+    }
+
+
+def count_steps(config: FinetuneConfig, plan: TrainingPlan) -> int:
+    """Counts the steps of a run: what the epochs need, but no more than `--max-steps`."""
+    steps = math.ceil(config.epochs * plan.steps_per_epoch)
+    return min(steps, config.max_steps) if config.max_steps else steps
+
+
+def choose_monitor(config: FinetuneConfig, model: Model) -> str:
+    """Says what makes an evaluation the best: a classifier's loss rises with its confidence while it still learns."""
+    if config.monitor != "auto":
+        return config.monitor
+    return "accuracy" if isinstance(model, GPT2Classifier) else "loss"
+
+
+def every(interval: int, last: int) -> Callable[[int], bool]:
+    """Returns what tells whether something is due after a step: each `interval` steps, and after the last."""
+    return lambda step: step % interval == 0 or step == last
+
+
+def _go_on(model: Model, checkpoints: Checkpoints) -> int:
+    newest = checkpoints.newest()
+    if newest is None:
+        return 0
+    checkpoints.restore(model, newest)
+    logger.info("Going on from step %d (%s).", newest.step, newest.folder)
+    return newest.step
+
+
+def _is_spent(history: History, patience: int | None) -> bool:
+    return patience is not None and history.evaluations_since_best() >= patience
+
+
+def _keep_best(model: Model, checkpoints: Checkpoints, steps: int) -> int:
+    best = checkpoints.best()
+    if best is None or best.step == steps:
+        return steps
+    checkpoints.restore(model, best)
+    logger.info("The best evaluation was at step %d: its weights are kept.", best.step)
+    return best.step

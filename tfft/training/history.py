@@ -1,0 +1,53 @@
+"""What a run measured, one row an evaluation, in a file that says the same however often the run was interrupted."""
+
+import csv
+import os
+from pathlib import Path
+
+from tfft.models.checkpoints import rank_metrics
+
+
+class History:
+    """The rows of history.csv. They hold no wall time, so that a resumed run writes the same file.
+
+    Args:
+        path: The file; what it holds of steps after `step` is forgotten.
+        step: Where the run goes on.
+        monitor: What makes a row the best: "loss" or "accuracy".
+    """
+
+    def __init__(self, path: Path, step: int, monitor: str = "loss") -> None:
+        self.path, self.monitor = path, monitor
+        self.rows = [row for row in _read(path) if row["step"] <= step]
+        if path.exists():
+            self._write()
+
+    def add(self, step: int, metrics: dict[str, float]) -> None:
+        """Adds a row and writes the file."""
+        self.rows.append({"step": step, **metrics})
+        self._write()
+
+    def evaluations_since_best(self) -> int:
+        """Counts the evaluations after the best one; 0 where nothing is validated."""
+        if not self.rows or "validation_loss" not in self.rows[-1]:
+            return 0
+        ranks = [rank_metrics(row, self.monitor) for row in self.rows]
+        return len(ranks) - 1 - ranks.index(min(ranks))
+
+    def _write(self) -> None:
+        temporary = self.path.with_suffix(".tmp")
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]) if self.rows else ["step"])
+            writer.writeheader()
+            writer.writerows(self.rows)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(self.path)
+
+
+def _read(path: Path) -> list[dict[str, float]]:
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "step": int(row["step"])} for row in rows]
