@@ -17,15 +17,20 @@ PRECISION_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 def silence_libraries() -> None:
     """Loads TensorFlow, transformers and datasets, and keeps their own talk out of a command's output."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    with _hidden_standard_error():
-        import tensorflow  # noqa: F401 - before its log is set up it writes to standard error whatever the level
+    silence_tensorflow()
     import datasets
     import transformers
 
     transformers.logging.set_verbosity_error()
     datasets.logging.set_verbosity_error()
     datasets.disable_progress_bars()
+
+
+def silence_tensorflow() -> None:
+    """Loads TensorFlow without its talk: until its log is set up, it writes to standard error whatever the level."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with _hidden_standard_error():
+        import tensorflow  # noqa: F401
 
 
 @contextlib.contextmanager

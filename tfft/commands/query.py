@@ -15,6 +15,9 @@ def query(target: str, texts: tuple[str, ...], as_json: bool) -> None:
     URL is a model of TensorFlow Serving, http://HOST:8501/v1/models/NAME. FOLDER is savedmodels/NAME, whose newest
     version is loaded with TensorFlow alone, as a server loads it.
     """
+    from tfft.runtime import silence_tensorflow
+
+    silence_tensorflow()
     from tfft.serving.client import query as ask
 
     answers = ask(target, list(texts))
