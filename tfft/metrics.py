@@ -43,8 +43,9 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, names:
     confusion = confusion_matrix(labels, probabilities.argmax(axis=-1), len(names))
     per_class = {name: class_scores(confusion, index) for index, name in enumerate(names)}
     right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    nll = -np.log(np.maximum(right, SMALLEST_PROBABILITY))
     return {
-        "loss": float(np.mean(-np.log(np.maximum(right, SMALLEST_PROBABILITY)))),
+        "loss": float(nll.mean()) if len(nll) else math.nan,
         "accuracy": float(np.trace(confusion) / max(len(labels), 1)),
         "macro_f1": float(np.mean([scores["f1"] for scores in per_class.values()])),
         "num_records": len(labels),

@@ -105,11 +105,15 @@ def hash_text(text: str) -> str:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Writes a value as JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=2, ensure_ascii=False)
-        file.write("\n")
+    with temporary.open("w", encoding="utf-8", errors="replace") as file:  # text may hold half a surrogate pair
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)

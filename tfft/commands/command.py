@@ -1,5 +1,6 @@
 """What every command has in common: how it talks, and how it fails in one line."""
 
+import errno
 import json
 import logging
 import sys
@@ -9,13 +10,19 @@ from typing import Any
 
 import click
 
-from tfft.errors import TfftError
+from tfft.errors import TfftError, UsageError
+
+INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
+
+# What the system may refuse to a program that has no defect: a path, a permission, room on the disk.
+REFUSALS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.ENAMETOOLONG, errno.ENOSPC, errno.EDQUOT)
 
 
 class TfftCommand(click.Command):
     """A command whose `TfftError` becomes one line on standard error and an exit code.
 
-    Whatever else escapes is a defect of tfft and keeps its traceback.
+    So do a refusal of the operating system and Ctrl-C. Whatever else escapes is a defect of tfft and keeps its
+    traceback.
     """
 
     def invoke(self, context: click.Context) -> Any:
@@ -24,8 +31,22 @@ class TfftCommand(click.Command):
         try:
             return super().invoke(context)
         except TfftError as error:
-            click.echo(f"Error: {error}", err=True)
-            context.exit(error.exit_code)
+            _fail(context, str(error), error.exit_code)
+        except OSError as error:
+            if error.errno not in REFUSALS:
+                raise
+            _fail(
+                context,
+                f"The operating system refuses: {error}. Pass another path, or make room.",
+                UsageError.exit_code,
+            )
+        except KeyboardInterrupt:
+            _fail(context, "Stopped by Ctrl-C. What was complete stays; give the same command again.", INTERRUPTED)
+
+
+def _fail(context: click.Context, message: str, exit_code: int) -> None:
+    click.echo("Error: " + " ".join(message.splitlines()), err=True)
+    context.exit(exit_code)
 
 
 def set_up_talk(quiet: bool) -> None:

@@ -59,8 +59,6 @@ def _plain_type(hint: Any) -> type:
 
 
 def _parse_columns(context: click.Context, option: click.Parameter, values: Any) -> dict[str, str]:
-    if isinstance(values, dict):
-        return values
     pairs = [value.partition("=") for value in values]
     wrong = ["".join(pair) for pair in pairs if not pair[0] or not pair[2]]
     if wrong:
@@ -71,11 +69,13 @@ def _parse_columns(context: click.Context, option: click.Parameter, values: Any)
 def _fill_defaults(context: click.Context, option: click.Parameter, path: Path | None) -> None:
     if path is None:
         return
-    names = [parameter.name for parameter in context.command.params if parameter is not option]
+    others = [other for other in context.command.params if isinstance(other, click.Option) and other is not option]
+    names = {other.opts[0].removeprefix("--").replace("-", "_"): other.name for other in others}
     try:
-        context.default_map = read_config(path, names)
+        values = read_config(path, list(names))
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
+    context.default_map = {names[key]: value for key, value in values.items()}
 
 
 def read_config(path: Path, names: list[str]) -> dict[str, Any]:
@@ -83,7 +83,11 @@ def read_config(path: Path, names: list[str]) -> dict[str, Any]:
 
     Args:
         path: YAML with one key an option, hyphens or underscores.
-        names: The options there are.
+        names: The options there are, with underscores.
+
+    Returns:
+        The option's name -> its value as the command line would hold it, so that it is checked as one typed there; a
+        key without a value is left out.
 
     Raises:
         UsageError: The file cannot be read, is no mapping, or has a key that is no option.
@@ -104,6 +108,12 @@ def read_config(path: Path, names: list[str]) -> dict[str, Any]:
             near = difflib.get_close_matches(key, names, n=1)
             hint = f" Did you mean {near[0].replace('_', '-')}?" if near else ""
             raise UsageError(f"{path} has a key that is no option. Received: {key}.{hint} See --help for all of them.")
-    if isinstance(values.get("column"), dict):
-        values["column"] = [f"{name}={column}" for name, column in values["column"].items()]
-    return values
+    return {key: _as_typed(key, value) for key, value in values.items() if value is not None}
+
+
+def _as_typed(key: str, value: Any) -> str | list[str]:
+    if key != "column":
+        return str(value)
+    if isinstance(value, dict):
+        return [f"{name}={'' if column is None else column}" for name, column in value.items()]
+    return [str(item) for item in (value if isinstance(value, list) else [value])]

@@ -92,8 +92,8 @@ def row_lengths(rows: datasets.Dataset) -> np.ndarray:
 
 
 def bucket_width(length: int) -> int:
-    """Rounds a batch's longest row up to one of few widths: steps of an eighth of the length, and at least 8."""
-    step = max(8, 2 ** max(int(length - 1).bit_length() - 3, 0))
+    """Rounds a batch's longest row up to one of few widths: steps of at most an eighth of the length, or of 8."""
+    step = max(8, 2 ** max(int(length - 1).bit_length() - 4, 0))
     return -(-int(length) // step) * step
 
 

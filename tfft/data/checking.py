@@ -7,13 +7,18 @@ traceback. So a file is read once here, line by line, and its first problem ends
 import csv
 import itertools
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import pyarrow
+from pyarrow import parquet
+
 from tfft.errors import DataError
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
+ARRAY_START = re.compile(r"\[\s{,98}\{")  # the loader of `datasets` looks no further to know an array of objects
 
 
 def check_file(path: Path, kind: str) -> None:
@@ -25,7 +30,7 @@ def check_file(path: Path, kind: str) -> None:
 
     Raises:
         DataError: The file is empty, has a line that is not UTF-8, a row with too few or too many cells, a line that
-            is not a JSON object, or nothing but a header.
+            is not a JSON object, nothing but a header, or no rows.
     """
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty. Expected at least one record. Received: 0 bytes. Write records to it first.")
@@ -38,6 +43,8 @@ def check_file(path: Path, kind: str) -> None:
     elif kind == "text":
         for _ in decode_lines(path):
             pass
+    elif kind == "parquet":
+        _check_parquet(path)
 
 
 def decode_lines(path: Path) -> Iterator[str]:
@@ -67,12 +74,24 @@ def read_header(path: Path, kind: str) -> list[str]:
 def read_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[int, list[str]]]:
     """Yields the line on which each row starts, and its cells; a quoted cell may span lines, blank lines are no row."""
     csv.field_size_limit(sys.maxsize)  # the module's own limit is 131,072 characters a cell
-    reader = csv.reader(lines, delimiter=DELIMITERS[kind], strict=True)
+    delimiter = DELIMITERS[kind]
+    space = " \t\r\n".replace(delimiter, "")  # a line of nothing else is blank to the loader, not to the csv module
+    last_line = ""
+
+    def remember_last() -> Iterator[str]:
+        nonlocal last_line
+        for last_line in lines:  # noqa: UP028
+            yield last_line
+
+    reader = csv.reader(remember_last(), delimiter=delimiter, strict=True)
     start = 1
-    for row in reader:
-        if row:
-            yield start, row
-        start = reader.line_num + 1
+    try:
+        for row in reader:
+            if last_line.strip(space):
+                yield start, row
+            start = reader.line_num + 1
+    except csv.Error as error:
+        raise csv.Error(f"{error}, in the row that starts on line {start}") from None
 
 
 def line_of_record(path: Path, kind: str, index: int) -> str:
@@ -89,8 +108,8 @@ def line_of_record(path: Path, kind: str, index: int) -> str:
 def _check_rows(path: Path, kind: str) -> None:
     rows = read_rows(decode_lines(path), kind)
     try:
-        _, header = next(rows, (1, []))
-        _check_header(path, header)
+        number, header = next(rows, (1, []))
+        _check_header(f"Line {number} of {path}", header)
         count = 0
         for count, (number, row) in enumerate(rows, start=1):  # noqa: B007
             if len(row) != len(header):
@@ -109,11 +128,11 @@ def _check_rows(path: Path, kind: str) -> None:
         )
 
 
-def _check_header(path: Path, header: list[str]) -> None:
+def _check_header(where: str, header: list[str]) -> None:
     repeated = sorted({name for name in header if header.count(name) > 1})
     if repeated or not all(name.strip() for name in header):
         raise DataError(
-            f"Line 1 of {path} does not name every column once. Expected a header of distinct names. "
+            f"{where} does not name every column once. Expected a header of distinct names. "
             f"Received: columns={header}. Mend the header line."
         )
 
@@ -134,9 +153,9 @@ def _check_json_line(path: Path, number: int, line: str) -> None:
     where = f"Line {number} of {path}"
     try:
         record = json.loads(line.rstrip())
-    except json.JSONDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(
-            f"{where} is not JSON: {error.msg} at character {error.colno}. Expected one JSON object a line. "
+            f"{where} is not JSON: {_reason(error)}. Expected one JSON object a line. "
             "Mend the line; a file with one JSON array is named .json."
         ) from None
     _check_record(where, record)
@@ -145,12 +164,14 @@ def _check_json_line(path: Path, number: int, line: str) -> None:
 
 
 def _check_json_array(path: Path) -> None:
+    text = "".join(decode_lines(path))
     try:
-        records = json.loads("".join(decode_lines(path)))
-    except json.JSONDecodeError as error:
+        records = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        where = f"Line {error.lineno} of {path}" if isinstance(error, json.JSONDecodeError) else path
         raise DataError(
-            f"Line {error.lineno} of {path} is not JSON: {error.msg}. Expected one array of objects. "
-            "Mend the line; a file with one object a line is named .jsonl."
+            f"{where} is not JSON: {_reason(error)}. Expected one array of objects. "
+            "Mend it; a file with one object a line is named .jsonl."
         ) from None
     if not isinstance(records, list) or not records:
         raise DataError(
@@ -161,13 +182,37 @@ def _check_json_array(path: Path) -> None:
         where = line_of_record(path, "json", index)
         _check_record(where, record)
         _check_surrogates(where, record)
+    if not ARRAY_START.match(text):
+        raise DataError(
+            f"{path} has blanks where its array begins. Expected '[' first and '{{' soon after. "
+            f"Received: start={text[:20]!r}. Write it with a JSON library."
+        )
+
+
+def _check_parquet(path: Path) -> None:
+    try:
+        num_records = parquet.read_metadata(path).num_rows
+    except (pyarrow.ArrowInvalid, OSError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise DataError(
+            f"{path} is not a Parquet file: {reason}. Expected one that a Parquet library wrote whole. "
+            "Write or copy it again."
+        ) from None
+    if not num_records:
+        raise DataError(f"{path} holds no records. Expected at least one. Received: 0 rows. Add records.")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at character {error.colno}"
+    return "it is nested too deep" if isinstance(error, RecursionError) else "a number has too many digits"
 
 
 def _check_record(where: str, record: object) -> None:
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or not record:
         raise DataError(
-            f'{where} is not a JSON object. Expected one such as {{"text": ...}}. '
-            f"Received: {type(record).__name__}. Write every record as an object with named columns."
+            f'{where} is not a JSON object with columns. Expected one such as {{"text": ...}}. '
+            f"Received: {json.dumps(record)[:40]}. Write every record as an object with named columns."
         )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import datasets
 from transformers import PreTrainedTokenizerFast
 
+from tfft import __version__
 from tfft.data.records import Records
 from tfft.errors import DataError
 from tfft.tasks.task import IGNORED_LABEL, Example, Record, Task
@@ -134,6 +135,7 @@ class Encoder:
 
     def _fingerprint(self, records: Records) -> str:
         parts = [
+            __version__,
             records.rows._fingerprint,
             self.task.name,
             self.tokenizer.backend_tokenizer.to_str(),

@@ -1,14 +1,15 @@
 """From a file to records: a memory-mapped `datasets.Dataset` whose columns have the names the tasks know."""
 
+import glob
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-import pyarrow
 
 from tfft.data.checking import DELIMITERS, check_file, line_of_record, read_header
 from tfft.errors import DataError, UsageError
+from tfft.runtime import hash_files
 
 KINDS = {
     ".csv": "csv",
@@ -19,6 +20,7 @@ KINDS = {
     ".parquet": "parquet",
     ".txt": "text",
 }
+JSON_CHUNK_BYTES = 64 << 20  # a column's type is told from the first chunk: large enough to see all of most files
 
 
 @dataclass(frozen=True)
@@ -83,25 +85,39 @@ def rename_columns(rows: datasets.Dataset, columns: Mapping[str, str], path: Pat
     """Gives columns the names a task knows; a column that had such a name before gives way.
 
     Raises:
-        DataError: The file has no such column.
+        DataError: The file has no such column, or one column is to have two names.
     """
+    sources = list(columns.values())
     for name, source in columns.items():
         if source not in rows.column_names:
             raise DataError(
                 f"{path} has no column '{source}'. Expected one of its columns. "
                 f"Received: --column {name}={source}, columns={rows.column_names}. Name a column it has."
             )
-        if name != source:
-            rows = rows.remove_columns([name] if name in rows.column_names else []).rename_column(source, name)
-    return rows
+        if sources.count(source) > 1:
+            raise DataError(
+                f"Column '{source}' of {path} cannot have two names. Expected another column for each name. "
+                f"Received: columns={dict(columns)}. Pass --column {name}=COLUMN with another one."
+            )
+    # All at once, not one after another: two columns may swap their names.
+    replaced = [name for name in columns if name in rows.column_names and name not in sources]
+    return rows.remove_columns(replaced).rename_columns({source: name for name, source in columns.items()})
 
 
 def _load(path: Path, kind: str) -> datasets.Dataset:
     builder = {"tsv": "csv", "jsonl": "json"}.get(kind, kind)
     try:
-        return datasets.load_dataset(builder, data_files=str(path), split="train", **_options(path, kind))
-    except (datasets.exceptions.DatasetGenerationError, pyarrow.ArrowInvalid) as error:
-        reason = str(error.__cause__ or error).splitlines()[0].rstrip(".")
+        return datasets.load_dataset(
+            builder,
+            # The cache goes by name and time of change; the hash tells apart files that have both in common.
+            name=hash_files([path]),
+            data_files=glob.escape(str(path)),
+            split="train",
+            **_options(path, kind),
+        )
+    except (datasets.exceptions.DatasetGenerationError, ValueError, FileNotFoundError) as error:
+        cause = error.__cause__ or error
+        reason = (str(cause) or repr(cause)).splitlines()[0].rstrip(".")
         raise DataError(
             f"{path} cannot be read: {reason}. Expected a {kind} file with one type a column. "
             "Write it again with a library for that format."
@@ -110,7 +126,9 @@ def _load(path: Path, kind: str) -> datasets.Dataset:
 
 def _options(path: Path, kind: str) -> dict:
     if kind == "text":
-        return {"sample_by": "document"}
+        return {"sample_by": "document", "encoding": "utf-8-sig"}
+    if kind in ("json", "jsonl"):
+        return {"chunksize": JSON_CHUNK_BYTES, "parse_agent_traces": False}
     if kind not in DELIMITERS:
         return {}
     # Every cell is the text it is: left to itself the reader turns "NA" into nothing and the label "01" into 1.

@@ -21,8 +21,27 @@ def hold_out(classes: Sequence[Hashable], fraction: float, seed: int) -> np.ndar
     members: dict[Hashable, list[int]] = {}
     for record in order:
         members.setdefault(classes[record], []).append(int(record))
-    chosen = [records[: min(round(fraction * len(records)), len(records) - 1)] for records in members.values()]
-    return np.sort(np.concatenate([np.zeros(0, int), *map(np.asarray, chosen)]).astype(int))
+    sizes = share_out(fraction, np.array([len(records) for records in members.values()], int))
+    chosen = [record for records, size in zip(members.values(), sizes, strict=True) for record in records[:size]]
+    return np.sort(np.array(chosen, int))
+
+
+def share_out(fraction: float, sizes: np.ndarray) -> np.ndarray:
+    """Rounds the same share of every class so that the sum is the share of the whole.
+
+    Args:
+        fraction: Share to hold out, in [0, 1).
+        sizes: Records of each class, int (classes,).
+
+    Returns:
+        Records to hold out of each class, int (classes,): each at least one fewer than there are.
+    """
+    exact = fraction * sizes
+    shares = np.floor(exact).astype(int)
+    missing = round(fraction * sizes.sum()) - shares.sum()
+    largest_remainders = np.argsort(shares - exact, kind="stable")[:missing]
+    shares[largest_remainders] += 1
+    return np.minimum(shares, sizes - 1)
 
 
 def divide(rows: datasets.Dataset, held_out: np.ndarray, fraction: float) -> tuple[datasets.Dataset, datasets.Dataset]:
@@ -35,7 +54,8 @@ def divide(rows: datasets.Dataset, held_out: np.ndarray, fraction: float) -> tup
     """
     record = rows.with_format("numpy")["record"][:]
     if len(record) > 1 and not record.any():
-        is_held_out = np.arange(len(record)) >= len(record) - round(fraction * len(record))
+        num_held_out = min(round(fraction * len(record)), len(record) - 1)
+        is_held_out = np.arange(len(record)) >= len(record) - num_held_out
     else:
         is_held_out = np.isin(record, held_out)
     return (

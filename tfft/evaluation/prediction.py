@@ -1,5 +1,6 @@
 """From a file of records to a file of predictions, in the same order; an interrupted one goes on where it stopped."""
 
+import dataclasses
 import json
 import logging
 from collections.abc import Iterator
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfft.data.records import Records
-from tfft.errors import UsageError
+from tfft.errors import DataError, UsageError
 from tfft.evaluation.scoring import encode_records, score_rows
 from tfft.models.run_folder import TunedModel
 from tfft.models.weight_files import find_weights
@@ -36,12 +37,14 @@ def predict_file(tuned: TunedModel, records: Records, output: Path) -> int:
 
     Raises:
         UsageError: The output exists, or its folder does not.
-        DataError: A record has no text.
+        DataError: The records have no text column, or one of them no text.
     """
     check_target(output)
-    key = hash_text(hash_files(find_weights(tuned.folder)) + hash_files([records.path]))[:12]
-    partial = output.with_name(f".{output.name}.{key}.partial")
-    done = _count_whole_lines(partial)
+    _check_column(tuned, records)
+    # The file's bytes do not tell which of its columns is read as the text; the fingerprint does.
+    parts = [hash_files(find_weights(tuned.folder)), hash_files([records.path]), records.rows._fingerprint]
+    partial = output.with_name(f".{output.name}.{hash_text(''.join(parts))[:12]}.partial")
+    done = _count_whole_chunks(partial)
     if done:
         logger.info("Going on after %d records of %s.", done, partial)
     with partial.open("a", encoding="utf-8") as file:
@@ -74,7 +77,9 @@ def predict_chunk(tuned: TunedModel, records: Records) -> Iterator[dict[str, Any
         For each record its columns, and `prediction`, `probability` and `probabilities` (name to number), or for a
         language model `loss` (nats a token) and `num_tokens`.
     """
-    rows = encode_records(tuned, records, strict=False, cached=False)
+    # Without the labels: what is predicted may be of classes the model does not know.
+    texts = dataclasses.replace(records, rows=records.rows.select_columns([tuned.task.columns[0]]))
+    rows = encode_records(tuned, texts, strict=False, cached=False)
     scores = score_rows(tuned, rows)
     if tuned.task.head == "classifier":
         predictions = (_classify(row, tuned.labels) for row in scores["probabilities"])
@@ -100,11 +105,26 @@ def _losses(scores: dict[str, np.ndarray], record: np.ndarray, num_records: int)
         yield {"loss": total / tokens if tokens else None, "num_tokens": int(tokens)}
 
 
-def _count_whole_lines(partial: Path) -> int:
+def _check_column(tuned: TunedModel, records: Records) -> None:
+    column, columns = tuned.task.columns[0], records.rows.column_names
+    if column not in columns:
+        raise DataError(
+            f"{records.path} has no column '{column}'. Expected one that holds the text to predict. "
+            f"Received: columns={columns}. Pass --column {column}=COLUMN to name it."
+        )
+
+
+def _count_whole_chunks(partial: Path) -> int:
+    """Counts the records that stay, and cuts the file behind them.
+
+    What follows the last whole chunk is made again, so that an interruption changes no batch, and thus no digit.
+    """
     if not partial.exists():
         return 0
-    content = partial.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    if len(whole) < len(content):
-        partial.write_bytes(whole)  # the last line was cut off when the work was
-    return whole.count(b"\n")
+    done = end = 0
+    with partial.open("r+b") as file:
+        for count, line in enumerate(file, start=1):
+            if count % CHUNK_RECORDS == 0 and line.endswith(b"\n"):
+                done, end = count, file.tell()
+        file.truncate(end)
+    return done

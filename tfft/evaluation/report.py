@@ -1,27 +1,25 @@
-"""One page that tells a person what a finetune did: nothing in it points outside, and no text of a record is trusted."""
+"""One page that tells a person what a finetune did: nothing in it points outside, no record is trusted."""
 
 import dataclasses
 import math
-import os
 import string
 from collections.abc import Iterable
 from html import escape
 from importlib import resources
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 from tfft.config import FinetuneConfig
-
-Points = list[tuple[float, float]]
+from tfft.evaluation.charts import draw_chart
+from tfft.evaluation.wording import count_of, cut, is_finite, mark_code, mark_name, millions, number, percent, quote
+from tfft.runtime import write_text
 
 SHOWN_CHARACTERS = 400  # of a record, before one asks for the rest
+WIDE_CLASSES = 6  # with more, the names above a confusion matrix stand upright
+OPEN_CLASSES = 20  # with more, the scores of the classes wait for who opens them
 MATRIX_CLASSES = 50  # with more, a confusion matrix is wider than any page
-OPEN_CLASSES = 20  # with more, the scores of the classes are there for who opens them
-TABLE_ROWS = 100  # of the figures behind the curves
-MARKED_POINTS = 60  # with more, a curve shows no single points
-WIDTH, HEIGHT, TOP, RIGHT, BOTTOM = 460, 270, 26, 86, 36  # of a chart and its margins, in pixels
-LARGEST = 1e300  # beyond it a number counts as not finite, so that axes can be computed
+CONFUSED_PAIRS = 20  # listed in its place
+VERDICTS = (("Right:", "label"), ("Model:", "prediction"))
 
 
 def write_report(path: Path, manifest: dict, history: list[dict[str, float]], worst: list[dict]) -> None:
@@ -34,124 +32,234 @@ def write_report(path: Path, manifest: dict, history: list[dict[str, float]], wo
         worst: Validation records with the highest loss, the highest first: `text`, `loss`, and `label`, `prediction`
             and `probability`, or `num_tokens`.
     """
-    metrics = manifest.get("metrics") or {}
+    metrics, identity = manifest.get("metrics") or {}, manifest.get("identity") or {}
     sections = {
         "Learning curves": _curves(history, manifest),
-        "Scores of each class": _class_scores(metrics),
+        "Scores of each class": _class_scores(metrics.get("per_class") or {}),
         "What was taken for what": _confusion(metrics),
-        "Where the model was most wrong": _examples(worst),
-        "Settings": _settings(manifest.get("identity") or {}),
-        "Data": _data(manifest),
-        "Versions": _facts(manifest.get("versions") or {}),
+        "The hardest validation records": _examples(worst),
+        "Settings": _settings(identity),
+        "Data": _data(manifest, identity),
+        "Versions": _facts((name, escape(str(version))) for name, version in (manifest.get("versions") or {}).items()),
     }
     template = resources.files("tfft.evaluation").joinpath("report_template.html").read_text(encoding="utf-8")
     page = string.Template(template).substitute(
         name=escape(path.absolute().parent.name),
-        summary=_summary(manifest, metrics),
+        summary=_summary(manifest, identity, metrics),
         figures=_figures(manifest, metrics, history),
-        sections="\n".join(f"<section><h2>{title}</h2>\n{body}\n</section>" for title, body in sections.items() if body),
+        sections="\n".join(f"<section><h2>{name}</h2>\n{body}\n</section>" for name, body in sections.items() if body),
     )
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", errors="replace") as file:  # a lone surrogate of a record is no UTF-8
-        file.write(page)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    write_text(path, page)
 
 
-def _summary(manifest: dict, metrics: dict) -> str:
-    classes, start = manifest.get("labels"), (manifest.get("identity") or {}).get("model")
-    steps, best = manifest.get("steps"), manifest.get("best_step")
-    words = f"A classifier of {_count(len(classes), 'class')}" if classes else "A language model"
+def _summary(manifest: dict, identity: dict, metrics: dict) -> str:
+    classes, start, rows = manifest.get("labels"), identity.get("model"), manifest.get("training_rows")
+    steps, kept = manifest.get("steps"), manifest.get("best_step")
+    words = f"A classifier of {count_of(len(classes), 'class')}" if classes else "A language model"
     if start:
-        words += ", tuned from random weights" if start == "scratch" else f", tuned from {_code(start)}"
-    if "training_rows" in manifest:
-        words += f" on {_count(manifest['training_rows'], 'record' if classes else 'row')}"
+        words += f", tuned from {'random weights' if start == 'scratch' else mark_code(start)}"
+    if rows is not None:
+        words += f" on {count_of(rows, 'record' if classes else 'row')}"
     if steps is not None:
-        words += f" for {_count(steps, 'step')}"
-    if "accuracy" in metrics:
-        total = _count(metrics.get("num_records"), "validation record")
-        words += f"; {_percent(metrics['accuracy'])} of {total} are right."
-    elif "perplexity" in metrics:
-        total = _count(metrics.get("num_tokens"), "validation token")
-        words += f"; its perplexity on {total} is {_number(metrics['perplexity'])}."
-    else:
-        words += ". Nothing was validated."
-    if best is not None:
-        words += f" The weights of step {_number(best)} are kept{', the last one' if best == steps else ''}."
+        words += f" for {count_of(steps, 'step')}"
+    words += _result(metrics)
+    if kept is not None:
+        words += f" The weights of step {number(kept)}{', the last one,' if kept == steps else ''} are kept."
     return words
 
 
+def _result(metrics: dict) -> str:
+    if "accuracy" in metrics:
+        records = count_of(metrics.get("num_records"), "validation record")
+        return f"; {percent(metrics['accuracy'])} of {records} are right."
+    if "perplexity" in metrics:
+        tokens = count_of(metrics.get("num_tokens"), "validation token")
+        return f"; its perplexity on {tokens} is {number(metrics['perplexity'])}."
+    return ". Nothing was validated."
+
+
 def _figures(manifest: dict, metrics: dict, history: list[dict[str, float]]) -> str:
-    """The key figures: what it is, its value, and what to hold it against."""
-    trained = history[-1].get("loss") if history else None
-    per_epoch = manifest.get("steps_per_epoch")
-    epochs = f"{_number(manifest.get('steps', 0) / per_epoch)} passes over the data" if per_epoch else ""
-    figures = [
-        ("Accuracy", metrics.get("accuracy"), _percent, _commonest(metrics)),
-        ("Macro F1", metrics.get("macro_f1"), _number, "mean over the classes"),
-        ("Perplexity", metrics.get("perplexity"), _number, "1 would be certainty"),
-        ("Bits per byte", metrics.get("bits_per_byte"), _number, "of text"),
-        ("Validation loss", metrics.get("loss"), _number, "nats a token" if "perplexity" in metrics else "nats a record"),
-        ("Training loss", trained, _number, "at the last step"),
-        ("Steps", manifest.get("steps"), _number, epochs),
-        ("Parameters", manifest.get("parameters"), _number, ""),
-    ]
-    cells = (
-        f"<div><dt>{name}</dt><dd>{show(value)}{f'<small>{note}</small>' if note else ''}</dd></div>"
+    steps, per_epoch = manifest.get("steps"), manifest.get("steps_per_epoch")
+    epochs = f"{round((steps or 0) / per_epoch, 1):,g} passes over the data" if per_epoch else ""
+    figures = (
+        ("Accuracy", metrics.get("accuracy"), percent, _commonest(metrics.get("per_class") or {})),
+        ("Macro F1", metrics.get("macro_f1"), number, "mean over the classes"),
+        ("Perplexity", metrics.get("perplexity"), number, "1 is certainty"),
+        ("Bits per byte", metrics.get("bits_per_byte"), number, "of text"),
+        ("Validation loss", metrics.get("loss"), number, _unit(manifest)),
+        ("Training loss", history[-1].get("loss") if history else None, number, "at the last step"),
+        ("Steps", steps, number, epochs),
+        ("Parameters", manifest.get("parameters"), millions, number(manifest.get("parameters"))),
+    )
+    cells = "\n".join(
+        f"<div><dt>{name}</dt><dd>{show(value)}<small>{note}</small></dd></div>"
         for name, value, show, note in figures
         if value is not None
     )
-    return "\n".join(cells)
+    return f'<dl class="figures">\n{cells}\n</dl>' if cells else ""
 
 
-def _commonest(metrics: dict) -> str:
-    """What always answering the commonest class would reach: an accuracy means nothing without it."""
-    support = {name: scores.get("support", 0) for name, scores in (metrics.get("per_class") or {}).items()}
-    name = max(support, key=support.get, default=None)
-    if not name or not support[name]:
+def _unit(manifest: dict) -> str:
+    return "nats a record" if manifest.get("labels") else "nats a token"
+
+
+def _commonest(per_class: dict[str, dict]) -> str:
+    """Says what always answering the commonest class would reach: an accuracy means little without it."""
+    support = {name: scores.get("support") or 0 for name, scores in per_class.items()}
+    if not any(support.values()):
         return ""
-    return f"{_percent(support[name] / sum(support.values()))} by always saying {_quote(name)}"
+    name = max(support, key=support.get)
+    return f"{percent(support[name] / sum(support.values()))} by always saying {quote(name)}"
 
 
 def _curves(history: list[dict[str, float]], manifest: dict) -> str:
-    unit = "nats a record" if manifest.get("labels") else "nats a token"
-    charts = [
-        _chart(f"{title}", history, names, manifest.get("best_step"), percent)
-        for title, names, percent in (
-            (f"Loss, {unit}", ("loss", "validation_loss"), False),
-            ("Accuracy", ("accuracy", "validation_accuracy"), True),
-        )
-    ]
-    if not any(charts):
+    kept = manifest.get("best_step")
+    charts = (
+        draw_chart("loss", f"Loss, {_unit(manifest)}", history, kept, is_share=False),
+        draw_chart("accuracy", "Accuracy", history, kept, is_share=True),
+    )
+    return f'<div class="curves">{"".join(charts)}</div>' if any(charts) else ""
+
+
+def _class_scores(per_class: dict[str, dict]) -> str:
+    names = ("precision", "recall", "f1", "support")
+    rows = (
+        [escape(label), *(_bar(scores.get(name)) for name in names[:3]), number(scores.get("support"))]
+        for label, scores in per_class.items()
+    )
+    table = _table("scores", ("Class", "Precision", "Recall", "F1", "Support"), rows)
+    if len(per_class) > OPEN_CLASSES:
+        return _details(f"All {count_of(len(per_class), 'class')}", table)
+    return table if per_class else ""
+
+
+def _bar(share: Any) -> str:
+    return f'<span class="bar" style="--share:{share:.1%}">{number(share)}</span>' if is_finite(share) else "–"
+
+
+def _confusion(metrics: dict) -> str:
+    names, matrix = list(metrics.get("per_class") or {}), metrics.get("confusion_matrix") or []
+    if not names or len(names) != len(matrix):
         return ""
-    names = list(dict.fromkeys(name for row in history for name in row))
-    shown = history[:: math.ceil(len(history) / TABLE_ROWS)]
-    rows = [[_number(row.get(name)) for name in names] for row in shown]
-    table = _table("numbers", [name.replace("_", " ") for name in names], rows)
-    details = f"<details><summary>The numbers behind the curves</summary>{table}</details>"
-    return f'<div class="curves">{"".join(charts)}</div>\n{details}'
+    if len(names) > MATRIX_CLASSES:
+        return _confused_pairs(names, matrix)
+    head = "".join(f'<th scope="col" title="{escape(name)}">{escape(name)}</th>' for name in names)
+    rows = "\n".join(_matrix_row(index, names, counts) for index, counts in enumerate(matrix))
+    note = (
+        "A row is a right class, a column what the model said. Blue is right, orange is wrong; "
+        "the stronger the colour, the larger the share of its row."
+    )
+    kind = "matrix many" if len(names) > WIDE_CLASSES else "matrix"
+    return (
+        f'<p class="note">{note}</p>\n<div class="scroll" tabindex="0" role="region" aria-label="Confusion matrix">'
+        f'<table class="{kind}"><thead><tr><td></td>{head}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+    )
 
 
-def _chart(title: str, history: list[dict[str, float]], names: tuple[str, str], kept: Any, percent: bool) -> str:
-    """Draws a figure over steps, of training and of validation, as SVG; empty where no number is finite."""
-    curves = {kind: _points(history, name) for kind, name in zip(("training", "validation"), names, strict=True)}
-    finite = [point for points in curves.values() for point in points if _is_finite(point[1])]
-    if not finite:
-        return ""
-    values, last = [value for _, value in finite], max(step for step, _ in finite)
-    ticks, labels = _value_axis(min(values), max(values), percent)
-    left = 10 + 7 * max(map(len, labels))
+def _matrix_row(right: int, names: list[str], counts: list[int]) -> str:
+    total = max(sum(counts), 1)
+    cells = "".join(
+        f'<td class="{"right" if index == right else "wrong"}" style="--share:{math.sqrt(count / total):.3f}" title="'
+        f'{percent(count / total)} of {escape(names[right])}, taken for {escape(names[index])}">{count:,}</td>'
+        if count
+        else '<td class="none">0</td>'
+        for index, count in enumerate(counts)
+    )
+    return f'<tr><th scope="row" title="{escape(names[right])}">{escape(names[right])}</th>{cells}</tr>'
 
-    def x(step: float) -> float:
-        return round(left + (WIDTH - RIGHT - left) * step / max(last, 1), 1)
 
-    def y(value: float) -> float:
-        return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (value - ticks[0]) / (ticks[-1] - ticks[0]), 1)
+def _confused_pairs(names: list[str], matrix: list[list[int]]) -> str:
+    pairs = [(count, i, j) for i, row in enumerate(matrix) for j, count in enumerate(row) if count and i != j]
+    items = "\n".join(
+        f"<li>{quote(names[i])} for {quote(names[j])}: {count:,} of {count_of(sum(matrix[i]), 'record')}</li>"
+        for count, i, j in sorted(pairs, key=lambda pair: -pair[0])[:CONFUSED_PAIRS]
+    )
+    return f'<p class="note">The right class first, then what the model said.</p>\n<ol>{items}</ol>' if pairs else ""
 
-    marks = [
-        f'<line class="grid" x1="{left}" x2="{WIDTH - RIGHT}" y1="{y(tick)}" y2="{y(tick)}"/>'
-        f'<text x="{left - 8}" y="{y(tick) + 4}" text-anchor="end">{label}</text>'
-        for tick, label in zip(ticks, labels, strict=True)
-    ]
-    ...
+
+def _examples(worst: list[dict]) -> str:
+    note = '<p class="note">Those with the highest loss, the highest first.</p>'
+    items = "\n".join(f"<li>{_verdict(record)}<div>{_text(str(record.get('text', '')))}</div></li>" for record in worst)
+    return f'{note}\n<ol class="examples">\n{items}\n</ol>' if worst else ""
+
+
+def _verdict(record: dict) -> str:
+    lines = [f"<p>{word} <b>{mark_name(record[key])}</b></p>" for word, key in VERDICTS if key in record]
+    facts = [f"loss {number(record.get('loss'))}"]
+    facts += [f"{percent(record['probability'])} sure"] if "probability" in record else []
+    facts += [count_of(record["num_tokens"], "token")] if "num_tokens" in record else []
+    return f'<div class="verdict">{"".join(lines)}<p class="note">{", ".join(facts)}</p></div>'
+
+
+def _text(text: str) -> str:
+    shown = f'<p class="text" dir="auto">{escape(cut(text, SHOWN_CHARACTERS))}</p>'
+    if len(text) <= SHOWN_CHARACTERS:
+        return shown
+    whole = f'<p class="text" dir="auto">{escape(text)}</p>'
+    return shown + _details(f"All {count_of(len(text), 'character')}", whole)
+
+
+def _settings(identity: dict) -> str:
+    changed, all_rows = [], []
+    for field in dataclasses.fields(FinetuneConfig):
+        if field.name in identity:
+            default = field.default if field.default is not dataclasses.MISSING else field.default_factory()
+            value, option = identity[field.name], f"--{field.name.replace('_', '-')}"
+            row = [mark_code(option), _setting(value), _setting(default), escape(field.metadata["help"])]
+            all_rows.append(row)
+            changed += [row] if value != default else []
+    head = ("Option", "This run", "Default", "Meaning")
+    shown = _table("settings", head, changed) if changed else "<p>Every setting has its default.</p>"
+    return shown + _details("All settings", _table("settings", head, all_rows)) if all_rows else ""
+
+
+def _setting(value: Any) -> str:
+    if isinstance(value, dict):
+        value = ", ".join(f"{name}={column}" for name, column in value.items())
+    return '<span class="note">not set</span>' if value in (None, "") else escape(str(value))
+
+
+def _data(manifest: dict, identity: dict) -> str:
+    held_out = f" of {mark_code(identity['validation'])}" if identity.get("validation") else ", held out"
+    cut_rows = manifest.get("cut_records")
+    cut_tokens = count_of(manifest.get("cut_tokens"), "token")
+    facts = {
+        "Records": (manifest.get("records"), mark_code),
+        "Columns": (manifest.get("columns"), lambda names: ", ".join(map(mark_code, names))),
+        "Trained on": (manifest.get("training_rows"), lambda rows: count_of(rows, "row")),
+        "Validated on": (
+            manifest.get("validation_rows"),
+            lambda rows: count_of(rows, "row") + (held_out if rows else ""),
+        ),
+        "Sequence length": (manifest.get("sequence_length"), lambda tokens: count_of(tokens, "token")),
+        "Cut to that": (
+            cut_rows,
+            lambda rows: f"{count_of(rows, 'row')}, by {cut_tokens} in all" if rows else "no row",
+        ),
+        "Padding": (manifest.get("padding_share"), lambda share: f"{percent(share)} of the positions trained on"),
+        "SHA-256 of records": (identity.get("records_sha256"), mark_code),
+        "SHA-256 of validation": (identity.get("validation_sha256"), mark_code),
+        "SHA-256 of tokenizer": (identity.get("tokenizer_sha256"), mark_code),
+        "SHA-256 of first weights": (identity.get("weights_sha256"), mark_code),
+    }
+    return _facts((name, show(value)) for name, (value, show) in facts.items() if value is not None)
+
+
+def _facts(facts: Iterable[tuple[str, str]]) -> str:
+    rows = "\n".join(f'<tr><th scope="row">{escape(name)}</th><td>{value}</td></tr>' for name, value in facts)
+    return f'<table class="facts"><tbody>\n{rows}\n</tbody></table>' if rows else ""
+
+
+def _table(kind: str, head: Iterable[str], rows: Iterable[list[str]]) -> str:
+    """Makes a table of cells that are HTML already; the first of a row is its header."""
+    columns = "".join(f'<th scope="col">{name}</th>' for name in head)
+    lines = "\n".join(
+        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
+        for first, *cells in rows
+    )
+    table = f'<table class="{kind}"><thead><tr>{columns}</tr></thead><tbody>\n{lines}\n</tbody></table>'
+    return f'<div class="scroll">{table}</div>'
+
+
+def _details(summary: str, body: str) -> str:
+    return f"<details><summary>{summary}</summary>{body}</details>"

@@ -81,5 +81,6 @@ def evaluate_records(tuned: TunedModel, records: Records) -> dict[str, Any]:
     Raises:
         DataError: A record lacks what is scored.
     """
+    rows = encode_records(tuned, records, strict=True)  # first: it refuses what is no text
     num_bytes = sum(len(text.encode("utf-8")) for text in records.rows[tuned.task.columns[0]])
-    return evaluate_rows(tuned, encode_records(tuned, records, strict=True), num_bytes)
+    return evaluate_rows(tuned, rows, num_bytes)

@@ -9,6 +9,7 @@ from pathlib import Path
 import tensorflow as tf
 from safetensors.numpy import load_file
 
+from tfft.errors import DivergedError, WeightsError
 from tfft.models.loading import Model
 from tfft.models.weight_files import write_tensors
 from tfft.models.weights import load_weights, save_weights
@@ -75,13 +76,22 @@ class Checkpoints:
         Args:
             model: Compiled and built, its optimizer too.
             metrics: What an evaluation at this very step gave, or nothing.
+
+        Raises:
+            DivergedError: A weight is not finite; nothing is saved.
         """
         step = int(model.optimizer.iterations)
         final = self.folder / f"step-{step:08d}"
         partial = self.folder / f".{final.name}.partial"
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        save_weights(model, partial)
+        try:
+            save_weights(model, partial)
+        except WeightsError:
+            raise DivergedError(
+                f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
+                "The last checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
+            ) from None
         tensors = {name: value.numpy() for name, value in _state_variables(model).items()}
         write_tensors(partial / "state.safetensors", tensors)
         write_json(partial / "checkpoint.json", {"step": step, "metrics": metrics})

@@ -1,11 +1,13 @@
 """Where a model comes from: a folder, a run, the hub or random weights, all resolved here."""
 
+import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from transformers import GPT2Config, GPT2TokenizerFast
+from transformers.activations_tf import ACT2FN
 
 from tfft.data.encoding import tokenize
 from tfft.errors import UsageError
@@ -17,6 +19,7 @@ SCRATCH = "scratch"
 BASE_FOLDER = Path(__file__).parents[1] / "base"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
 HUB_FILES = ("*.json", "*.safetensors", "tf_model.h5", "merges.txt")
+SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 
 Model = GPT2LanguageModel | GPT2Classifier
 
@@ -51,9 +54,14 @@ def _fetch(name: str) -> Path:
         return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
     except Exception as error:  # the hub's client raises errors of many libraries
         raise UsageError(
-            f"There is no folder {name}, and the hub does not give a model of that name: "
-            f"{str(error).splitlines()[0]}. Pass --model scratch, or a folder that holds the model."
+            f"There is no folder {name}, and the hub does not give a model of that name: {_reason(error)}. "
+            "Pass --model scratch, or a folder that holds the model."
         ) from None
+
+
+def _reason(error: Exception) -> str:
+    lines = str(error).split("\n")
+    return lines[0].rstrip(". ") or type(error).__name__
 
 
 def load_config(path: Path) -> GPT2Config:
@@ -63,19 +71,38 @@ def load_config(path: Path) -> GPT2Config:
         path: A config.json or the folder it stands in.
 
     Raises:
-        UsageError: The file is not the configuration of a GPT-2.
+        UsageError: The file is not the configuration of a GPT-2, or of one that cannot be built.
     """
     path = path / "config.json" if path.is_dir() else path
     try:
-        values = GPT2Config.get_config_dict(path)[0]
-    except (OSError, ValueError) as error:
-        raise UsageError(f"{path} cannot be read: {str(error).splitlines()[0]} Pass a GPT-2's config.json.") from None
-    if values.get("model_type", "gpt2") != "gpt2":
+        # Not transformers' own reader: it takes a file that is not there for a name on the hub.
+        values = json.loads(path.read_text(encoding="utf-8"))
+        model_type = values.get("model_type", "gpt2")
+        config = GPT2Config(**values)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path} cannot be read: {_reason(error)}. Pass a GPT-2's config.json.") from None
+    if model_type != "gpt2":
         raise UsageError(
-            f"{path} is not a GPT-2. Expected model_type 'gpt2'. Received: {values['model_type']!r}. "
+            f"{path} is not a GPT-2. Expected model_type 'gpt2'. Received: {model_type!r}. "
             "Pass a model of the GPT-2 family."
         )
-    return GPT2Config(**values)
+    _check_architecture(config, path)
+    return config
+
+
+def _check_architecture(config: GPT2Config, path: Path) -> None:
+    if wrong := [name for name in SIZES if type(getattr(config, name)) is not int or getattr(config, name) < 1]:
+        expected = "whole numbers of at least 1"
+    elif config.n_embd % config.n_head:
+        wrong, expected = ["n_embd", "n_head"], "n_embd to be a multiple of n_head"
+    elif config.activation_function not in ACT2FN:
+        wrong, expected = ["activation_function"], f"one of {', '.join(sorted(ACT2FN))}"
+    elif config.add_cross_attention:
+        wrong, expected = ["add_cross_attention"], "a decoder alone"
+    else:
+        return
+    received = ", ".join(f"{name}={getattr(config, name)!r}" for name in wrong)
+    raise UsageError(f"{path} is no GPT-2 that can be built. Expected {expected}. Received: {received}. Mend the file.")
 
 
 @dataclass(frozen=True)
@@ -144,8 +171,7 @@ def _prepare_config(config: GPT2Config, tokenizer: GPT2TokenizerFast, shape: Sha
         config.problem_type = "single_label_classification"
     if shape.dropout is not None:
         config.embd_pdrop = config.attn_pdrop = config.resid_pdrop = shape.dropout
-    if config.pad_token_id is None:
-        config.pad_token_id = tokenizer.pad_token_id  # PyTorch's classifier finds the last token by it
+    config.pad_token_id = tokenizer.pad_token_id  # PyTorch's classifier finds the last token by what the tokenizer pads
     return config
 
 

@@ -57,10 +57,14 @@ class RunFolder:
         return self.path / "logs"
 
     def read_manifest(self) -> dict[str, Any]:
-        """Reads run.json; empty where there is none."""
+        """Reads run.json; empty where there is none, or what another program wrote under that name."""
         if not self.manifest_file.is_file():
             return {}
-        return json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        try:
+            manifest = json.loads(self.manifest_file.read_text(encoding="utf-8"))
+        except ValueError:
+            return {}
+        return manifest if isinstance(manifest, dict) else {}
 
     def write_manifest(self, **changes: Any) -> None:
         """Changes entries of run.json, the others stay."""
@@ -99,11 +103,12 @@ def check_output(path: Path, resume: str) -> None:
         UsageError: The folder holds something else, a finished run, or an unfinished one with resume "never".
     """
     manifest = RunFolder(path).read_manifest()
+    is_run = {"identity", "status"} <= manifest.keys()
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file. Expected a new folder. Pass another --output.")
-    if not manifest and path.exists() and any(path.iterdir()):
+    if not is_run and path.exists() and any(path.iterdir()):
         raise UsageError(f"{path} is not empty and holds no run. Expected a new folder. Pass another --output.")
-    if manifest and (manifest["status"] == FINISHED or resume == "never"):
+    if is_run and (manifest["status"] == FINISHED or resume == "never"):
         raise UsageError(
             f"{path} already holds a run ({manifest['status']}). Expected a new folder; nothing is overwritten. "
             "Pass another --output, or move the folder away."
@@ -175,7 +180,7 @@ def load_tuned(name: str) -> TunedModel:
     folder = resolve_model(name)
     config = load_config(folder)
     manifest = RunFolder(folder.parent).read_manifest() if folder.name == "model" else {}
-    task = TASKS[manifest["task"] if manifest else "classification" if is_classifier(config) else "text"]
+    task = TASKS.get(manifest.get("task")) or TASKS["classification" if is_classifier(config) else "text"]
     labels = label_names(config) if task.head == "classifier" else ()
     tokenizer = load_tokenizer(folder)
     return TunedModel(

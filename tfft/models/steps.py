@@ -67,7 +67,8 @@ class TokenWeightedSteps:
         with tf.GradientTape() as tape:
             nll, right = self.losses(batch, dropout_key(self.seed, self.optimizer.iterations))
             loss = tf.math.divide_no_nan(tf.reduce_sum(nll), number_learned(nll))
-        gradients = tape.gradient(loss, self.trainable_variables)
+        # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
+        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.trainable_variables)]
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
         return self.record(nll, right)
 

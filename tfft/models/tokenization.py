@@ -23,14 +23,20 @@ def load_tokenizer(folder: Path) -> GPT2TokenizerFast:
         end-of-text token too.
 
     Raises:
-        UsageError: The folder holds no tokenizer.
+        UsageError: The folder holds no tokenizer, or one that cannot be read.
     """
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise UsageError(
             f"{folder} holds no tokenizer. Expected {' or '.join(TOKENIZER_FILES)} with merges.txt. "
             "Copy the tokenizer's files beside the weights."
         )
-    tokenizer = GPT2TokenizerFast.from_pretrained(folder, local_files_only=True)
+    try:
+        tokenizer = GPT2TokenizerFast.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the tokenizers library raises nothing more particular
+        raise UsageError(
+            f"The tokenizer of {folder} cannot be read: {' '.join(str(error).split())[:200]}. Expected "
+            "tokenizer.json, or vocab.json and merges.txt, of a byte-level BPE. Copy the tokenizer's files again."
+        ) from None
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer

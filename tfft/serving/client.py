@@ -1,16 +1,20 @@
 """Asks a served model for labels: a SavedModel on this machine, or TensorFlow Serving's REST interface."""
 
+import http.client
 import json
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from tfft.errors import UsageError
 from tfft.serving.saved_model import ask
 from tfft.serving.versions import newest_version
 
 TIMEOUT_SECONDS = 60.0
+OUTPUTS = ("label", "probability", "probabilities")
 
 
 def query(target: str, texts: list[str]) -> list[dict[str, Any]]:
@@ -18,19 +22,45 @@ def query(target: str, texts: list[str]) -> list[dict[str, Any]]:
 
     Args:
         target: `savedmodels/NAME`, a version in it, or `http://HOST:8501/v1/models/NAME`.
-        texts: One or more.
+        texts: One or more; what is no character in them counts as U+FFFD, as it does in the model.
 
     Returns:
         For each text `label`, `probability` and `probabilities`.
 
     Raises:
-        UsageError: There is no SavedModel, or the server does not answer as one does.
+        UsageError: There is no SavedModel, or what is there does not answer as a classifier of tfft does.
     """
-    if target.startswith(("http://", "https://")):
-        outputs = query_server(target, texts)
-    else:
-        outputs = ask(str(newest_version(Path(target))), "serving_default", {"text": texts})
-    return [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)]
+    # A shell hands on bytes that are not UTF-8 as halves of surrogate pairs.
+    texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
+    outputs = query_server(target, texts) if target.startswith(("http://", "https://")) else query_folder(target, texts)
+    try:
+        columns = [outputs[name] for name in OUTPUTS]
+        return [dict(zip(OUTPUTS, values, strict=True)) for _, *values in zip(texts, *columns, strict=True)]
+    except (TypeError, ValueError, KeyError):
+        raise UsageError(
+            f"{target} does not answer as a classifier of tfft does. Expected {', '.join(OUTPUTS)} for each text. "
+            f"Received: {json.dumps(outputs)[:200]}. Ask a model that tfft export wrote."
+        ) from None
+
+
+def query_folder(folder: str, texts: list[str]) -> dict[str, Any]:
+    """Loads the newest version in a folder and asks it.
+
+    Args:
+        folder: `savedmodels/NAME` or a version in it.
+        texts: One or more.
+
+    Raises:
+        UsageError: There is no SavedModel, or it does not load, or takes something else than texts.
+    """
+    version = newest_version(Path(folder))
+    try:
+        return ask(str(version), "serving_default", {"text": texts})
+    except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
+        raise UsageError(
+            f"{version} is not a SavedModel that takes texts: {error}. Expected one that tfft export wrote. "
+            "Export the model again."
+        ) from None
 
 
 def query_server(url: str, texts: list[str]) -> dict[str, Any]:
@@ -48,14 +78,14 @@ def query_server(url: str, texts: list[str]) -> dict[str, Any]:
     """
     url = url if url.endswith(":predict") else f"{url.rstrip('/')}:predict"
     body = json.dumps({"signature_name": "serving_default", "inputs": {"text": texts}}).encode("utf-8")
-    request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
     try:
+        request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
             return json.load(response)["outputs"]
     except urllib.error.HTTPError as error:
         reason = error.read(300).decode("utf-8", "replace").strip() or str(error)
-    except (OSError, ValueError, KeyError) as error:
-        reason = str(error)
+    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
+        reason = f"{type(error).__name__}: {error}"
     raise UsageError(
         f"{url} does not answer as TensorFlow Serving does: {reason}. Expected a model's address such as "
         "http://localhost:8501/v1/models/reviews. Check that the server runs and has loaded the model."

@@ -38,6 +38,7 @@ def export_model(tuned: TunedModel, folder: Path) -> Path:
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file. Expected a folder of versions. Pass another --output.")
+    folder.mkdir(parents=True, exist_ok=True)
     version = next_version(folder)
     partial = folder / f".{version}.partial"
     shutil.rmtree(partial, ignore_errors=True)

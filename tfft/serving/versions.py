@@ -7,7 +7,7 @@ from tfft.errors import UsageError
 
 def next_version(folder: Path) -> int:
     """Returns one more than the newest version, 1 where there is none."""
-    return 1 + max((int(path.name) for path in folder.glob("*") if path.name.isdecimal()), default=0)
+    return 1 + max((int(path.name) for path in _versions(folder)), default=0)
 
 
 def newest_version(folder: Path) -> Path:
@@ -16,10 +16,15 @@ def newest_version(folder: Path) -> Path:
     Raises:
         UsageError: There is none.
     """
-    for candidate in (folder, folder / str(next_version(folder) - 1)):
+    versions = sorted(_versions(folder), key=lambda path: int(path.name), reverse=True)
+    for candidate in (folder, *versions):
         if (candidate / "saved_model.pb").is_file():
             return candidate
     raise UsageError(
         f"{folder} holds no SavedModel. Expected savedmodels/NAME with integer versions in it. "
         "Make one with tfft export."
     )
+
+
+def _versions(folder: Path) -> list[Path]:
+    return [path for path in folder.glob("*") if path.name.isdecimal()]

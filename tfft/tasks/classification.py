@@ -28,7 +28,7 @@ def name_label(value: Any) -> str | None:
     Returns:
         The name without surrounding space, or None where there is no label.
     """
-    if value is None:
+    if value is None or value != value:  # a missing number is not a number
         return None
     if isinstance(value, bool):
         return str(value).lower()

@@ -38,11 +38,29 @@ class DivergenceGuard(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Reads the running mean, which keeps what one bad batch brought."""
-        if not math.isfinite(logs["loss"]):
-            raise DivergedError(
-                f"The loss is {logs['loss']} at step {self.step}. Expected a finite number. "
-                "The last checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
-            )
+        check_loss("loss", logs["loss"], self.step)
+
+
+def check_loss(name: str, loss: float, step: int) -> None:
+    """Raises `DivergedError`, naming loss and step, unless the loss is a finite number."""
+    if not math.isfinite(loss):
+        raise DivergedError(
+            f"The {name} is {loss} at step {step}. Expected a finite number. "
+            "The last checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
+        )
+
+
+class MetricSums(StepCallback):
+    """Keeps the sums a checkpoint brought: `fit` empties all metrics before its first step."""
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Reads them before that."""
+        self.sums = [(variable, variable.numpy()) for metric in self.model.metrics for variable in metric.variables]
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Gives them back after it; there is one epoch."""
+        for variable, value in self.sums:
+            variable.assign(value)
 
 
 class Evaluation(StepCallback):
@@ -69,6 +87,7 @@ class Evaluation(StepCallback):
         if self.validation is not None:
             scores = self.model.evaluate(self.validation, verbose=0, return_dict=True)
             metrics |= {f"validation_{name}": float(value) for name, value in scores.items()}
+            check_loss("validation loss", metrics["validation_loss"], self.step)
         self.model.reset_metrics()
         for record in self.recorders:
             record(self.step, metrics)
@@ -91,7 +110,8 @@ class SaveCheckpoints(StepCallback):
         """Runs after the evaluation of the same step."""
         last = self.history.rows[-1] if self.history.rows else {"step": -1}
         measured = last["step"] == self.step
-        if self.is_due(self.step) or (measured and not self.history.evaluations_since_best()):
+        is_best = measured and "validation_loss" in last and not self.history.evaluations_since_best()
+        if self.is_due(self.step) or is_best:
             self.checkpoints.save(self.model, last if measured else {})
 
 

@@ -16,6 +16,7 @@ from tfft.training.callbacks import (
     DivergenceGuard,
     EarlyStopping,
     Evaluation,
+    MetricSums,
     Progress,
     SaveCheckpoints,
     StopOnSignal,
@@ -63,6 +64,7 @@ def fit(
         [history.add, TensorBoardScalars(run.logs), events, log_metrics],
     )
     callbacks = [
+        MetricSums(),
         DivergenceGuard(),
         Progress(plan, total_steps),
         evaluation,
@@ -89,7 +91,8 @@ def fit(
 
 def count_steps(config: FinetuneConfig, plan: TrainingPlan) -> int:
     """Counts the steps of a run: what the epochs need, but no more than `--max-steps`."""
-    steps = math.ceil(config.epochs * plan.steps_per_epoch)
+    # Less a little: 1.1 epochs of 10 steps are 11.000000000000002 to a computer.
+    steps = max(math.ceil(config.epochs * plan.steps_per_epoch - 1e-6), 1)
     return min(steps, config.max_steps) if config.max_steps else steps
 
 

@@ -53,12 +53,13 @@ class Preparation:
     validation_rows: datasets.Dataset
 
     def identity(self, config: FinetuneConfig) -> dict[str, str | None]:
-        """Hashes all that a run learns from: SHA-256 of data, tokenizer and weights."""
+        """Hashes all that a run learns from: SHA-256 of data, tokenizer, architecture and weights."""
         files = {"records": self.records.path, "validation": config.validation and Path(config.validation)}
         hashes = {f"{name}_sha256": path and hash_files([path]) for name, path in files.items()}
         return {
             **hashes,
             "tokenizer_sha256": hash_text(self.tokenizer.backend_tokenizer.to_str()),
+            "architecture_sha256": hash_files([_architecture_file(config, self.folder)]),
             "weights_sha256": self.folder and hash_files(find_weights(self.folder)),
         }
 
@@ -75,7 +76,7 @@ def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
         DataError: The records cannot be learned from.
     """
     folder = None if config.model == SCRATCH else resolve_model(config.model)
-    architecture = load_config(Path(config.model_config) if config.model_config else folder or BASE_FOLDER)
+    architecture = load_config(_architecture_file(config, folder))
     sequence_length = _choose_sequence_length(config, architecture)
 
     records = read_records(path, config.column)
@@ -100,6 +101,10 @@ def count_cut(rows: datasets.Dataset) -> dict[str, int]:
     """Counts the records that lost their end to the sequence length, and the tokens they lost."""
     num_cut = rows.with_format("numpy")["num_cut"][:] if len(rows) else np.zeros(0, int)
     return {"cut_records": int((num_cut > 0).sum()), "cut_tokens": int(num_cut.sum())}
+
+
+def _architecture_file(config: FinetuneConfig, folder: Path | None) -> Path:
+    return Path(config.model_config) if config.model_config else (folder or BASE_FOLDER) / "config.json"
 
 
 def _choose_sequence_length(config: FinetuneConfig, architecture: GPT2Config) -> int:

@@ -1,0 +1,110 @@
+import json
+
+import pytest
+import tiny_run
+
+
+def test_evaluate_says_the_metrics_as_json(invoke, run, records):
+    answer = invoke("evaluate", run, records, "--json")
+    assert answer.exit_code == 0
+    result = json.loads(answer.stdout.splitlines()[-1])
+    assert list(result) == ["run", "metrics"]
+    assert result["run"] == str(run)
+    assert result["metrics"]["num_records"] == 12
+    assert result["metrics"]["accuracy"] == sum(result["metrics"]["confusion_matrix"][k][k] for k in range(3)) / 12
+
+
+def test_evaluate_gives_what_the_run_says_of_its_validation_records(invoke, run, tmp_path):
+    from tfft.data.splitting import hold_out
+
+    lines = (run.parent / "records.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    classes = [line.strip().rpartition(",")[2] for line in lines[1:]]
+    held_out = [lines[index + 1] for index in hold_out(classes, 0.1, seed=0)]
+    (tmp_path / "held.csv").write_text(lines[0] + "".join(held_out), encoding="utf-8")
+    answer = invoke("evaluate", run, tmp_path / "held.csv", "--json")
+    metrics = json.loads((run / "run.json").read_text(encoding="utf-8"))["metrics"]
+    again = json.loads(answer.stdout)["metrics"]
+    assert again.pop("loss") == pytest.approx(metrics.pop("loss"), rel=1e-5)
+    assert again == metrics
+
+
+def test_evaluate_shows_the_metrics_to_be_read(invoke, run, records):
+    answer = invoke("evaluate", run, records)
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert answer.stdout.startswith(f"run: {run}\nloss: ")
+    assert "right \\ predicted" in answer.stdout
+    assert "groß" in answer.stdout
+
+
+def test_evaluate_takes_the_model_folder_and_other_column_names(invoke, run, write):
+    path = write(
+        "named.jsonl", '{"review": "We loved it", "stars": "groß"}\n{"review": "We hated it", "stars": "bad"}\n'
+    )
+    columns = ("--column", "text=review", "--column", "label=stars", "--json")
+    answers = [json.loads(invoke("evaluate", folder, path, *columns).stdout) for folder in (run, run / "model")]
+    assert answers[0]["metrics"] == answers[1]["metrics"]
+    assert answers[0]["metrics"]["num_records"] == 2
+
+
+def test_evaluate_measures_a_language_model(invoke, language_model_run, records):
+    answer = invoke("evaluate", language_model_run, records, "--json", "--quiet")
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    metrics = json.loads(answer.stdout)["metrics"]
+    assert list(metrics) == ["loss", "perplexity", "num_tokens", "bits_per_byte"]
+    assert 1 < metrics["perplexity"] < 400
+
+
+BAD = {
+    "not there": (None, 2, "There is no file {path}."),
+    "empty": ("", 3, "{path} is empty."),
+    "no text column": ("review,label\nfine,bad\n", 3, "{path} has no column 'text'."),
+    "no label column": ("text\nfine\n", 3, "{path} has no column 'label'."),
+    "an unknown label": (
+        "text,label\nfine,bad\nodd,strange\n",
+        3,
+        "Line 3 of {path} has a label the model does not know.",
+    ),
+    "a missing label": ("text,label\nfine,bad\nodd,\n", 3, "Line 3 of {path} has "),
+    "an empty text": ("text,label\nfine,bad\n,bad\n", 3, "Line 3 of {path} has no text in column 'text'."),
+    "not UTF-8": (b"text,label\nfine,bad\ncaf\xe9,bad\n", 3, "Line 3 of {path} is not UTF-8"),
+    "a ragged row": ("text,label\nfine,bad\nshort\n", 3, "Line 3 of {path} has 1 cell"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_evaluate_refuses_bad_records(invoke, run, write, tmp_path, name):
+    content, code, message = BAD[name]
+    path = tmp_path / "bad.csv" if content is None else write("bad.csv", content)
+    answer = invoke("evaluate", run, path, "--json")
+    assert answer.exit_code == code
+    assert message.format(path=path) in answer.error
+
+
+def test_evaluate_refuses_what_is_no_text(invoke, run, write):
+    answer = invoke(
+        "evaluate", run, write("bad.jsonl", '{"text": null, "label": "bad"}\n{"text": "x", "label": "bad"}\n')
+    )
+    assert answer.exit_code == 3
+    assert "bad.jsonl has no text in column 'text'." in answer.error
+
+
+@pytest.mark.parametrize("name", ["none/at/all", "records.csv", "."])
+def test_evaluate_refuses_what_is_no_model(invoke, records, tmp_path, name):
+    answer = invoke("evaluate", tmp_path / name, records)
+    assert answer.exit_code == 2
+    assert f"{tmp_path / name} is not a model. Expected a run folder that is finished" in answer.error
+
+
+def test_evaluate_refuses_a_run_without_weights(invoke, run, records, tmp_path):
+    (tmp_path / "run" / "model").mkdir(parents=True)
+    for name in ("config.json", "tokenizer.json"):
+        (tmp_path / "run" / "model" / name).write_bytes((run / "model" / name).read_bytes())
+    answer = invoke("evaluate", tmp_path / "run", records)
+    assert answer.exit_code == 2
+    assert str(tmp_path / "run" / "model") in answer.error
+
+
+def test_evaluate_changes_nothing(invoke, run, records):
+    before = tiny_run.hash_folder(run), tiny_run.hash_folder(records.parent)
+    invoke("evaluate", run, records)
+    assert (tiny_run.hash_folder(run), tiny_run.hash_folder(records.parent)) == before

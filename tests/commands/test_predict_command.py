@@ -1,0 +1,91 @@
+import json
+
+import pytest
+import tiny_run
+
+
+def made(tmp_path):
+    return sorted(path.name for path in tmp_path.iterdir())
+
+
+def test_predict_writes_a_file_and_says_where(invoke, run, records, tmp_path):
+    answer = invoke("predict", run, records, "--output", tmp_path / "out.jsonl", "--json")
+    assert answer.exit_code == 0
+    result = {"run": str(run), "predictions": str(tmp_path / "out.jsonl"), "records": 12}
+    assert json.loads(answer.stdout.splitlines()[-1]) == result
+    assert answer.stderr == "12 of 12 records.\n"
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [line["id"] for line in lines] == [str(number) for number in range(12)]
+    assert {"text", "label", "prediction", "probability", "probabilities"} <= lines[0].keys()
+    assert made(tmp_path) == ["out.jsonl", "records.csv"]
+
+
+def test_predict_takes_unlabelled_records_under_another_column(invoke, run, write, tmp_path):
+    path = write("in.csv", "review\nfine\n\nodd\n")
+    answer = invoke("predict", run, path, "--output", tmp_path / "out.jsonl", "--column", "text=review", "--quiet")
+    assert (answer.exit_code, answer.stderr) == (0, "")
+    assert answer.stdout == f"run: {run}\npredictions: {tmp_path / 'out.jsonl'}\nrecords: 2\n"
+
+
+def test_predict_stopped_by_ctrl_c_goes_on_when_given_again(invoke, run, records, tmp_path, monkeypatch):
+    from tfft.evaluation import prediction
+
+    def stop(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(prediction, "_classify", stop)
+        answer = invoke("predict", run, records, "--output", tmp_path / "out.jsonl")
+    assert answer.exit_code == 130
+    assert answer.error.endswith("give the same command again.")
+    assert not (tmp_path / "out.jsonl").exists()
+    assert invoke("predict", run, records, "--output", tmp_path / "out.jsonl").exit_code == 0
+    assert made(tmp_path) == ["out.jsonl", "records.csv"]
+
+
+def test_predict_leaves_an_existing_file_alone(invoke, run, records, tmp_path):
+    before = tiny_run.hash_folder(tmp_path)
+    answer = invoke("predict", run, records, "--output", records)
+    assert answer.exit_code == 2
+    assert f"{records} exists. Expected a new file; nothing is overwritten." in answer.error
+    assert tiny_run.hash_folder(tmp_path) == before
+
+
+@pytest.mark.parametrize("name", ["none/out.jsonl", "records.csv/out.jsonl"])
+def test_predict_refuses_an_output_without_a_folder(invoke, run, records, tmp_path, name):
+    answer = invoke("predict", run, records, "--output", tmp_path / name)
+    assert answer.exit_code == 2
+    assert f"There is no folder {(tmp_path / name).parent} to write out.jsonl to." in answer.error
+    assert made(tmp_path) == ["records.csv"]
+
+
+def test_predict_needs_an_output(invoke, run, records):
+    answer = invoke("predict", run, records)
+    assert answer.exit_code == 2
+    assert "Missing option '--output'" in answer.error
+
+
+BAD = {
+    "not there": (None, 2, "There is no file {path}."),
+    "empty": ("", 3, "{path} is empty."),
+    "no text column": ("review\nfine\n", 3, "{path} has no column 'text'."),
+    "not UTF-8": (b"text\nfine\ncaf\xe9\n", 3, "Line 3 of {path} is not UTF-8"),
+    "a ragged row": ("text,id\nfine,1\nshort\n", 3, "Line 3 of {path} has 1 cell"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_predict_refuses_bad_records_and_leaves_nothing(invoke, run, write, tmp_path, name):
+    content, code, message = BAD[name]
+    path = tmp_path / "bad.csv" if content is None else write("bad.csv", content)
+    answer = invoke("predict", run, path, "--output", tmp_path / "out.jsonl")
+    assert answer.exit_code == code
+    assert message.format(path=path) in answer.error
+    assert made(tmp_path) == ([] if content is None else ["bad.csv"])
+
+
+def test_predict_refuses_what_is_no_model(invoke, records, tmp_path):
+    answer = invoke("predict", tmp_path / "none" / "at" / "all", records, "--output", tmp_path / "out.jsonl")
+    assert answer.exit_code == 2
+    assert "is not a model." in answer.error
+    assert made(tmp_path) == ["records.csv"]

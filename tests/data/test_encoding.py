@@ -1,0 +1,290 @@
+import dataclasses
+import json
+import random
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+
+from tfft.data import encoding
+from tfft.data.encoding import Encoder, tokenize
+from tfft.data.records import Records, read_records
+from tfft.errors import DataError
+from tfft.models.tokenization import train_tokenizer
+from tfft.tasks.classification import CLASSIFICATION
+from tfft.tasks.task import IGNORED_LABEL, Example, Segment, Task
+from tfft.tasks.text import TEXT
+
+LABELS = ("bad", "good")
+WORDS = ["the soup ", "was ", "cold", "\n", " good", "é", "🌍", "x" * 7, "<|endoftext|>", "<|pad|>", "\0", "A: ", "yes"]
+PROMPT = Task(
+    name="prompt",
+    columns=("prompt", "completion"),
+    head="language-model",
+    overflow="truncate",
+    make_example=lambda record: Example(
+        (Segment(record["prompt"], trained=False), Segment(record["completion"], trained=True, ends=True))
+    ),
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return train_tokenizer(["the soup was cold", "the soup was good A: yes no"] * 4, 300, 64)
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Writes records as JSON lines, a blank line first, and reads them."""
+
+    def write_and_read(records):
+        path = tmp_path / "records.jsonl"
+        path.write_text("\n" + "".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        return read_records(path)
+
+    return write_and_read
+
+
+def in_memory(**columns):
+    return Records(datasets.Dataset.from_dict(columns), Path("memory.parquet"), "parquet")
+
+
+def make_texts(num_texts, longest, seed=0):
+    draw = random.Random(seed)
+    return ["".join(draw.choices(WORDS, k=1 + index % longest)) + "." for index in range(num_texts)]
+
+
+@pytest.mark.parametrize(
+    "text", ["<|endoftext|>", "a<|pad|>b", "<|endoftext|><|endoftext|> <|pad|>", "<|end<|pad|>oftext|>"]
+)
+def test_text_never_becomes_a_special_token(text, tokenizer):
+    (input_ids,) = tokenize(tokenizer, [text])
+    assert not set(input_ids) & set(tokenizer.all_special_ids)
+    assert tokenizer.decode(input_ids) == text
+
+
+def test_tokenize_adds_nothing_and_loses_nothing(tokenizer):
+    texts = ["", " ", "soup", *make_texts(30, 9)]
+    tokens = tokenize(tokenizer, texts)
+    assert tokens[0] == []
+    assert [tokenizer.decode(input_ids, clean_up_tokenization_spaces=False) for input_ids in tokens] == texts
+    assert tokenize(tokenizer, []) == []
+
+
+def test_tokenize_knows_no_longest_text(tokenizer):
+    (input_ids,) = tokenize(tokenizer, ["x" * 1000])
+    assert len(input_ids) > tokenizer.model_max_length
+
+
+def test_encoding_learns_a_text_and_its_end(tokenizer):
+    rows = Encoder(TEXT, tokenizer, 64).encode(in_memory(text=["the soup", "<|endoftext|>"]))
+    tokens = tokenize(tokenizer, ["the soup", "<|endoftext|>"])
+    expected = [[*input_ids, tokenizer.eos_token_id] for input_ids in tokens]
+    assert rows.to_dict() == {"input_ids": expected, "labels": expected, "record": [0, 1], "num_cut": [0, 0]}
+
+
+def test_encoding_masks_the_prompt_and_merges_nothing_across_its_end(tokenizer):
+    records = in_memory(prompt=["A: y", ""], completion=["es", "no"])
+    rows = Encoder(PROMPT, tokenizer, 64, strict=False).encode(records)
+    prompt, completion, other = tokenize(tokenizer, ["A: y", "es", "no"])
+    eos = [tokenizer.eos_token_id]
+    assert rows["input_ids"][:] == [prompt + completion + eos, other + eos]
+    assert rows["labels"][:] == [[IGNORED_LABEL] * len(prompt) + completion + eos, other + eos]
+    assert rows["input_ids"][0] != tokenize(tokenizer, ["A: yes"])[0] + eos
+
+
+def test_encoding_numbers_the_classes(tokenizer):
+    labels = ["good", " bad\n", "good"]
+    rows = Encoder(CLASSIFICATION, tokenizer, 64, LABELS).encode(in_memory(text=["a", "b", "c"], label=labels))
+    assert rows["labels"][:] == [1, 0, 1]
+    assert rows["input_ids"][:] == tokenize(tokenizer, ["a", "b", "c"])
+
+
+@pytest.mark.parametrize("values", [[1, 0, 1], [1.0, 0.0, 1.0], ["1", "0", " 1"]])
+def test_encoding_knows_a_class_by_its_name(values, tokenizer):
+    records = in_memory(text=["a", "b", "c"], label=values)
+    assert Encoder(CLASSIFICATION, tokenizer, 64, ("0", "1")).encode(records)["labels"][:] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("sequence_length", [2, 3, 4, 5, 8, 13, 64])
+def test_windows_learn_every_token_but_the_first_exactly_once(sequence_length, tokenizer):
+    texts = make_texts(60, 20) + ["x" * length for length in range(1, 15)]
+    rows = Encoder(TEXT, tokenizer, sequence_length).encode(in_memory(text=texts), cached=False)
+    assert rows["input_ids"][:] == rows["labels"][:]
+    assert set(rows["num_cut"]) == {0}
+    windows = {record: [] for record in range(len(texts))}
+    for row in rows:
+        windows[row["record"]].append(row["input_ids"])
+    for record, tokens in enumerate(tokenize(tokenizer, texts)):
+        parts = windows[record]
+        learned = [token for part in parts for token in part[1:]]  # what a model with these labels predicts
+        assert [parts[0][0], *learned] == [*tokens, tokenizer.eos_token_id]
+        assert all(before[-1] == after[0] for before, after in zip(parts, parts[1:], strict=False))
+        assert all(len(part) == sequence_length for part in parts[:-1])
+        assert 2 <= len(parts[-1]) <= sequence_length
+
+
+@pytest.mark.parametrize("sequence_length", [2, 5, 17])
+def test_truncation_counts_what_it_cuts(sequence_length, tokenizer):
+    texts = make_texts(40, 12)
+    records = in_memory(text=texts, label=["good"] * 40)
+    rows = Encoder(CLASSIFICATION, tokenizer, sequence_length, LABELS).encode(records, cached=False)
+    tokens = tokenize(tokenizer, texts)
+    assert rows["record"][:] == list(range(40))
+    assert rows["input_ids"][:] == [input_ids[:sequence_length] for input_ids in tokens]
+    assert rows["num_cut"][:] == [max(len(input_ids) - sequence_length, 0) for input_ids in tokens]
+    assert max(rows["num_cut"]) > 0
+
+
+def test_rows_have_their_columns_and_types_alone(tokenizer):
+    integer = datasets.Value("int32")
+    tokens = datasets.List(integer)
+    records = in_memory(text=["a"], label=["good"], labels=["x"], input_ids=["y"], record=["z"])
+    of_text = Encoder(TEXT, tokenizer, 8).encode(records)
+    of_class = Encoder(CLASSIFICATION, tokenizer, 8, LABELS).encode(records)
+    features = {"input_ids": tokens, "labels": tokens, "record": integer, "num_cut": integer}
+    assert of_text.features == features
+    assert of_class.features == {**features, "labels": integer}
+
+
+def test_encoding_does_not_depend_on_its_neighbours(tokenizer):
+    texts = make_texts(1500, 6)  # more than `map` takes at a time
+    whole = Encoder(TEXT, tokenizer, 8).encode(in_memory(text=texts), cached=False)
+    assert len(set(whole["record"])) == 1500
+    for index in (0, 999, 1000, 1499):
+        alone = Encoder(TEXT, tokenizer, 8).encode(in_memory(text=[texts[index]]), cached=False)
+        of_record = np.flatnonzero(np.array(whole["record"][:]) == index)
+        assert whole.select(of_record)["input_ids"][:] == alone["input_ids"][:]
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\t\u00a0", None])
+def test_a_record_without_text_is_refused(text, read, tokenizer):
+    records = read([{"text": "fine", "label": "good"}, {"text": text, "label": "bad"}])
+    with pytest.raises(DataError) as error:
+        Encoder(CLASSIFICATION, tokenizer, 8, LABELS).encode(records)
+    assert str(error.value) == (
+        f"Line 3 of {records.path} has no text in column 'text'. Expected a string that is not empty. "
+        f"Received: {text!r}. Mend or remove the record."
+    )
+
+
+def test_the_message_names_the_tasks_own_column(tokenizer):
+    with pytest.raises(DataError, match=r"^Record 2 of memory\.parquet has no text in column 'prompt'\."):
+        Encoder(PROMPT, tokenizer, 8).encode(in_memory(prompt=["a", " "], completion=["b", "c"]))
+
+
+def test_a_record_behind_the_first_thousand_is_named(read, tokenizer):
+    records = read([{"text": "fine"}] * 1203 + [{"text": ""}, {"text": "fine"}])
+    with pytest.raises(DataError, match=r"^Line 1205 of .* has no text"):
+        Encoder(TEXT, tokenizer, 8).encode(records)
+
+
+def test_a_record_of_a_part_is_named_by_its_place_in_the_file(read, tokenizer):
+    records = read([{"text": "fine"}] * 5 + [{"text": None}])
+    part = Records(records.rows.select(range(4, 6)), records.path, records.kind, start=4)
+    with pytest.raises(DataError, match=r"^Line 7 of .* has no text"):
+        Encoder(TEXT, tokenizer, 8, strict=False).encode(part, cached=False)
+
+
+def test_an_empty_text_can_be_predicted(tokenizer):
+    eos = tokenizer.eos_token_id
+    records = in_memory(text=["", " "], label=["good", "bad"])
+    rows = Encoder(CLASSIFICATION, tokenizer, 8, LABELS, strict=False).encode(records, cached=False)
+    assert rows["input_ids"][:] == [[eos], *tokenize(tokenizer, [" "])]
+    rows = Encoder(TEXT, tokenizer, 8, strict=False).encode(records, cached=False)
+    assert rows["input_ids"][0] == [eos]
+    assert rows["labels"][0] == [eos]
+
+
+@pytest.mark.parametrize("text", [None, 5])
+def test_what_is_no_string_cannot_even_be_predicted(text, tokenizer):
+    with pytest.raises(DataError, match=r"^Record 1 of memory\.parquet has no text in column 'text'\."):
+        Encoder(TEXT, tokenizer, 8, strict=False).encode(in_memory(text=[text]), cached=False)
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_an_unknown_label_is_refused(strict, read, tokenizer):
+    records = read([{"text": "a", "label": "good"}, {"text": "b", "label": " so-so "}])
+    with pytest.raises(DataError) as error:
+        Encoder(CLASSIFICATION, tokenizer, 8, LABELS, strict).encode(records)
+    assert str(error.value) == (
+        f"Line 3 of {records.path} has a label the model does not know. Expected one of bad, good. "
+        "Received: label='so-so'. Mend or remove the record, or train on records that hold this class."
+    )
+
+
+def test_the_message_lists_no_more_than_twenty_labels(tokenizer):
+    labels = tuple(f"<{index}>" for index in range(100))
+    with pytest.raises(DataError) as error:
+        Encoder(CLASSIFICATION, tokenizer, 8, labels).encode(in_memory(text=["a"], label=["x"]))
+    assert "<19>. Received" in str(error.value)
+
+
+@pytest.mark.parametrize("label", [None, "", "  "])
+def test_a_missing_label_is_refused_in_training_alone(label, read, tokenizer):
+    records = read([{"text": "a", "label": "good"}, {"text": "b", "label": label}])
+    with pytest.raises(DataError, match=r"^Line 3 of .* has a label the model does not know\..*Received: label=None\."):
+        Encoder(CLASSIFICATION, tokenizer, 8, LABELS).encode(records)
+    rows = Encoder(CLASSIFICATION, tokenizer, 8, LABELS, strict=False).encode(records)
+    assert rows["labels"][:] == [1, IGNORED_LABEL]
+
+
+def test_records_without_a_label_column_can_be_predicted(tokenizer):
+    rows = Encoder(CLASSIFICATION, tokenizer, 8, LABELS, strict=False).encode(in_memory(text=["a"]), cached=False)
+    assert rows["labels"][:] == [IGNORED_LABEL]
+
+
+def test_rows_are_found_again(read, tokenizer, monkeypatch):
+    records = read([{"text": "the soup", "label": "good"}, {"text": "was cold", "label": "bad"}])
+    encoder = Encoder(CLASSIFICATION, tokenizer, 8, LABELS)
+    first = encoder.encode(records)
+    monkeypatch.setattr(encoding, "tokenize", None)  # a second tokenization would fail
+    second = encoder.encode(read_records(records.path))
+    assert second.to_dict() == first.to_dict()
+    assert second.cache_files == first.cache_files != []
+    assert first._fingerprint == second._fingerprint
+
+
+def test_rows_of_something_else_are_not_served(read, tokenizer):
+    other = train_tokenizer(["was cold was cold"] * 4, 280, 64)
+    records = read([{"text": "the soup", "label": "good"}, {"text": "was cold", "label": "bad"}])
+    encoder = Encoder(CLASSIFICATION, tokenizer, 8, LABELS)
+    changes = [
+        {},
+        {"labels": LABELS[::-1]},
+        {"labels": (*LABELS, "x")},
+        {"sequence_length": 2},
+        {"tokenizer": other},
+        {"strict": False},
+        {"task": TEXT, "labels": ()},
+        {"task": dataclasses.replace(CLASSIFICATION, name="other")},
+    ]
+    rows = [dataclasses.replace(encoder, **change).encode(records) for change in changes]
+    assert len({row._fingerprint for row in rows}) == len(changes)
+    assert [row["labels"][:] for row in rows[:3]] == [[1, 0], [0, 1], [1, 0]]
+    assert {len(input_ids) for input_ids in rows[3]["input_ids"]} == {2}
+    assert rows[4]["input_ids"][:] == tokenize(other, ["the soup", "was cold"])
+    assert rows[4]["input_ids"][:] != rows[0]["input_ids"][:]
+    assert rows[6]["labels"][0][-1] == tokenizer.eos_token_id
+
+
+def test_rows_of_another_column_or_content_are_not_served(read, tokenizer):
+    records = read([{"text": "a", "other": "b"}])
+    renamed = read_records(records.path, {"text": "other"})
+    encoder = Encoder(TEXT, tokenizer, 8)
+    assert encoder.encode(records)["input_ids"][:] != encoder.encode(renamed)["input_ids"][:]
+    rewritten = read([{"text": "c", "other": "b"}])
+    expected = [*tokenize(tokenizer, ["c"])[0], tokenizer.eos_token_id]
+    assert encoder.encode(rewritten)["input_ids"][:] == [expected]
+
+
+def test_rows_that_are_not_cached_leave_no_file(read, tokenizer):
+    records = read([{"text": "the soup"}])
+    folder = Path(records.rows.cache_files[0]["filename"]).parent
+    before = sorted(folder.iterdir())
+    rows = Encoder(TEXT, tokenizer, 8).encode(records, cached=False)
+    assert sorted(folder.iterdir()) == before
+    assert rows.cache_files == []
+    assert rows.to_dict() == Encoder(TEXT, tokenizer, 8).encode(records).to_dict()
+    assert len(list(folder.iterdir())) == len(before) + 1

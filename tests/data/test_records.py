@@ -1,0 +1,366 @@
+import csv
+import json
+import os
+import random
+import sys
+from pathlib import Path
+
+import datasets
+import pytest
+from pyarrow import parquet, table
+
+from tfft.data.records import KINDS, find_kind, read_records, rename_columns
+from tfft.errors import DataError, UsageError
+from tfft.tasks.classification import order_labels
+
+PAIRS = [{"text": "a", "label": "x"}, {"text": "b", "label": "y"}]
+FILES = {
+    "csv": ("f.csv", "text,label\na,x\nb,y\n", PAIRS, [2, 3]),
+    "csv without a last line end": ("f.csv", "text,label\na,x\nb,y", PAIRS, [2, 3]),
+    "csv with a byte order mark": ("f.csv", "\ufefftext,label\na,x\nb,y\n", PAIRS, [2, 3]),
+    "csv with a quoted header behind the mark": ("f.csv", '\ufeff"text","label"\na,x\nb,y\n', PAIRS, [2, 3]),
+    "csv with CR LF": ("f.csv", "text,label\r\na,x\r\n\r\nb,y\r\n", PAIRS, [2, 4]),
+    "csv below blank lines": ("f.csv", "\n  \ntext,label\n\na,x\n \n\nb,y\n", PAIRS, [5, 8]),
+    "upper-case ending": ("F.CSV", "text,label\na,x\nb,y\n", PAIRS, [2, 3]),
+    "csv with quoted line breaks": (
+        "f.csv",
+        'text,label\n"a\n\r\n b",x\n"c ""d"", e",y\nf,z\n',
+        [{"text": "a\n\r\n b", "label": "x"}, {"text": 'c "d", e', "label": "y"}, {"text": "f", "label": "z"}],
+        [2, 5, 6],
+    ),
+    "csv of what looks like nothing or numbers": (
+        "f.csv",
+        "text,label\nNA,01\nnull,1.0\n,true\nNaN,\nNone,-0\n#N/A,1e5\n",
+        [
+            {"text": text, "label": label}
+            for text, label in zip(
+                ("NA", "null", "", "NaN", "None", "#N/A"), ("01", "1.0", "true", "", "-0", "1e5"), strict=True
+            )
+        ],
+        [2, 3, 4, 5, 6, 7],
+    ),
+    "csv of one column with blank lines": (
+        "f.csv",
+        'text\na\n\n   \n""\n\t\nb\n',
+        [{"text": "a"}, {"text": ""}, {"text": "b"}],
+        [2, 5, 7],
+    ),
+    "csv with stray quotes": (
+        "f.csv",
+        'text,label\n6" long, "a"\n',
+        [{"text": '6" long', "label": ' "a"'}],
+        [2],
+    ),
+    "csv with a column of pandas": ("f.csv", "Unnamed: 0,text\n0,a\n", [{"Unnamed: 0": "0", "text": "a"}], [2]),
+    "tsv": (
+        "f.tsv",
+        'text\tlabel\na,b\tx\n"c\td"\t\n',
+        [{"text": "a,b", "label": "x"}, {"text": "c\td", "label": ""}],
+        [2, 3],
+    ),
+    "json array": ("f.json", json.dumps(PAIRS), PAIRS, None),
+    "indented json array": ("f.json", json.dumps(PAIRS, indent=8), PAIRS, None),
+    "json array with a byte order mark": ("f.json", "\ufeff" + json.dumps(PAIRS), PAIRS, None),
+    "json lines": ("f.jsonl", '{"text":"a","label":"x"}\n{"text":"b","label":"y"}', PAIRS, [1, 2]),
+    "json lines with another ending": ("f.ndjson", '{"text":"a","label":"x"}\n{"text":"b","label":"y"}', PAIRS, [1, 2]),
+    "json lines named .json": ("f.json", '\ufeff \n{"text":"a","label":"x"}\n{"text":"b","label":"y"}', PAIRS, [2, 3]),
+    "json lines with blank lines": (
+        "f.jsonl",
+        '\n{"text":"a","label":"x"}\r\n\r\n \t\r\n{"label":"y","text":"b"}\r\n\r\n',
+        PAIRS,
+        [2, 5],
+    ),
+    "json lines with a byte order mark": (
+        "f.jsonl",
+        '\ufeff{"text":"a"}\n{"text":"b"}',
+        [{"text": "a"}, {"text": "b"}],
+        [1, 2],
+    ),
+    "json lines with other keys": (
+        "f.jsonl",
+        '{"text":"a"}\n{"label":"y","text":"b"}\n{"n":1}\n',
+        [
+            {"text": "a", "label": None, "n": None},
+            {"text": "b", "label": "y", "n": None},
+            {"text": None, "label": None, "n": 1},
+        ],
+        [1, 2, 3],
+    ),
+    "json lines with a null label": (
+        "f.jsonl",
+        '{"text":"a","label":null}\n{"text":"b","label":"null"}\n',
+        [{"text": "a", "label": None}, {"text": "b", "label": "null"}],
+        [1, 2],
+    ),
+    "json lines with labels of two types": (
+        "f.jsonl",
+        '{"text":"a","label":1}\n{"text":"b","label":"x"}\n',
+        [{"text": "a", "label": 1}, {"text": "b", "label": "x"}],
+        [1, 2],
+    ),
+    "json lines of an agent's trace": (
+        "f.jsonl",
+        '{"type":"a","id":"i","version":3,"cwd":"/","text":"b"}\n',
+        [{"type": "a", "id": "i", "version": 3, "cwd": "/", "text": "b"}],
+        [1],
+    ),
+    "text": ("f.txt", "We the People\n\nof the\n", [{"text": "We the People\n\nof the\n"}], None),
+    "text with a byte order mark": ("f.txt", "\ufeffWe\ufeff\n", [{"text": "We\ufeff\n"}], None),
+}
+NASTY = [
+    '"',
+    ",",
+    "\t",
+    "\n",
+    "\r",
+    "\r\n",
+    " ",
+    "\\",
+    "\0",
+    "\x85",
+    "\u2028",
+    "\ufeff",
+    "é",
+    "🌍",
+    "NA",
+    "1",
+    "'",
+    "{",
+    "[",
+    "<|endoftext|>",
+]
+
+
+def write(path, content):
+    path.write_bytes(content.encode("utf-8"))
+    return path
+
+
+def write_jsonl(path, records, **options):
+    return write(path, "".join(json.dumps(record, **options) + "\n" for record in records))
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_reading_keeps_every_record_and_knows_its_line(case, tmp_path):
+    name, content, rows, lines = FILES[case]
+    path = write(tmp_path / name, content)
+    records = read_records(path)
+    assert records.rows.to_list() == rows
+    places = [f"Line {line}" for line in lines] if lines else [f"Record {index + 1}" for index in range(len(rows))]
+    assert [records.where(index) for index in range(len(rows))] == [f"{place} of {path}" for place in places]
+
+
+def test_reading_parquet(tmp_path):
+    path = tmp_path / "f.parquet"
+    parquet.write_table(table({"text": ["a", None], "label": [1.0, 2.5], "other": [[1], [2, 3]]}), path)
+    records = read_records(str(path))
+    assert records.rows["text"][:] == ["a", None]
+    assert order_labels(records.rows["label"]) == ("1", "2.5")
+    assert (records.kind, records.path, records.where(1)) == ("parquet", path, f"Record 2 of {path}")
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+def test_nasty_cells_survive(kind, tmp_path):
+    draw = random.Random(1)
+    # The csv module of Python 3.10 neither writes nor reads the null character.
+    nasty = [part for part in NASTY if part != "\0" or sys.version_info >= (3, 11)]
+    cells = [["".join(draw.choices(nasty, k=draw.randrange(8))) for _ in range(2)] for _ in range(400)]
+    path = tmp_path / f"f.{kind}"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        delimiter = {"csv": ",", "tsv": "\t"}[kind]
+        csv.writer(file, delimiter=delimiter, quoting=csv.QUOTE_ALL).writerows([["text", "label"], *cells])
+    records = read_records(path)
+    assert [[row["text"], row["label"]] for row in records.rows] == cells
+    lines = path.read_bytes().split(b"\n")
+    for index in (0, 1, 200, 399):
+        number = int(records.where(index).split()[1])
+        first = cells[index][0].replace('"', '""').encode().split(b"\n")[0]
+        assert lines[number - 1].startswith(b'"' + first)
+
+
+@pytest.mark.parametrize("ascii_only", [True, False])
+@pytest.mark.parametrize("ending", ["json", "jsonl"])
+def test_nasty_strings_survive(ending, ascii_only, tmp_path):
+    draw = random.Random(2)
+    rows = [{"text": "".join(draw.choices(NASTY, k=draw.randrange(8))), "label": draw.choice("xy")} for _ in range(400)]
+    path = tmp_path / f"f.{ending}"
+    if ending == "jsonl":
+        write_jsonl(path, rows, ensure_ascii=ascii_only)
+    else:
+        write(path, json.dumps(rows, ensure_ascii=ascii_only))
+    assert read_records(path).rows.to_list() == rows
+
+
+def test_a_huge_cell_is_read_whole(tmp_path):
+    text = "x" * 200_000
+    path = write(tmp_path / "f.csv", f'text,label\n{text},a\n"{text}\n",b\nc,d\n')
+    records = read_records(path)
+    assert records.rows["text"][:] == [text, text + "\n", "c"]
+    assert records.where(2) == f"Line 5 of {path}"
+
+
+def test_a_very_long_line_is_read_whole(tmp_path):
+    lengths = [1, 3_000_000, 2, 100_000, 3]  # beyond the loader's block of 2 MiB
+    path = write_jsonl(tmp_path / "f.jsonl", [{"text": "é" * length} for length in lengths], ensure_ascii=False)
+    assert [len(text) for text in read_records(path).rows["text"]] == lengths
+
+
+def test_a_column_that_begins_late_is_read(tmp_path):
+    rows = [{"text": "x" * 1000, "label": None}] * 11_000 + [{"text": "y", "label": "a", "extra": 1}]
+    path = write_jsonl(tmp_path / "f.jsonl", rows)
+    assert path.stat().st_size > 10 << 20  # the loader's own chunk, by which it tells the types
+    records = read_records(path)
+    assert records.rows[-1] == rows[-1]
+    assert records.rows[0] == {**rows[0], "extra": None}
+
+
+@pytest.mark.parametrize("content", ['{"text":"a","text":"b"}\n', '{"text":"a","label":1e999}\n'])
+def test_what_the_loader_refuses_is_an_error_of_one_sentence(content, tmp_path):
+    path = write(tmp_path / "f.jsonl", content)
+    with pytest.raises(DataError) as error:
+        read_records(path)
+    message = str(error.value)
+    assert message.startswith(f"{path} cannot be read: JSON parse error: ")
+    assert message.endswith(
+        ". Expected a jsonl file with one type a column. Write it again with a library for that format."
+    )
+    assert "\n" not in message
+
+
+def test_a_name_that_urls_are_chained_with_is_refused(tmp_path):
+    path = write(tmp_path / "a::b.csv", "text\na\n")
+    with pytest.raises(DataError, match=r"a::b\.csv cannot be read: Unable to find"):
+        read_records(path)
+
+
+@pytest.mark.parametrize("name", ["t[x].csv", "t*.csv", "t?.csv", "a b#c%20&é.csv", ".hidden.csv", "train,test.csv"])
+def test_a_name_is_no_pattern(name, tmp_path):
+    for other in ("tx.csv", "ty.csv", name):
+        write(tmp_path / other, f'text\n"{other}"\n')
+    assert read_records(tmp_path / name).rows["text"][:] == [name]
+
+
+def test_a_relative_path_is_read(tmp_path, monkeypatch):
+    (tmp_path / ".data").mkdir()
+    write(tmp_path / ".data" / "f.csv", "text\na\n")
+    monkeypatch.chdir(tmp_path)
+    records = read_records(".data/f.csv")
+    assert records.rows["text"][:] == ["a"]
+    assert records.where(0) == "Line 2 of .data/f.csv"
+
+
+def test_a_rewritten_file_is_read_anew(tmp_path):
+    path = tmp_path / "f.csv"
+    for text in ("old", "new", "old"):
+        write(path, f"text\n{text}\n")
+        os.utime(path, (0, 0))  # as archives and copies leave it: only the content tells
+        assert read_records(path).rows["text"][:] == [text]
+
+
+def test_the_same_file_has_the_same_fingerprint(tmp_path):
+    path = write(tmp_path / "f.csv", "text,label\na,b\n")
+    first, second = (read_records(path, {"body": "text"}).rows for _ in range(2))
+    assert first._fingerprint == second._fingerprint
+    assert first._fingerprint != read_records(path).rows._fingerprint
+
+
+def test_reading_writes_only_to_the_cache(tmp_path):
+    path = write(tmp_path / "f.csv", "text,label\na,b\n")
+    rows = read_records(path).rows
+    assert [file.name for file in tmp_path.iterdir()] == ["f.csv"]
+    cache = Path(datasets.config.HF_DATASETS_CACHE)
+    assert Path.home() / ".cache" not in cache.parents
+    assert all(cache in Path(file["filename"]).parents for file in rows.cache_files)
+
+
+@pytest.mark.parametrize("name", ["none.csv", "folder.csv", "none"])
+def test_a_missing_file_is_refused(name, tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(UsageError) as error:
+        read_records(tmp_path / name)
+    assert str(error.value) == (
+        f"There is no file {tmp_path / name}. Expected a file of records "
+        "(.csv, .tsv, .json, .jsonl, .ndjson, .parquet, .txt). Check the path."
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "received"), [("f.xlsx", ".xlsx"), ("f.csv.gz", ".gz"), ("f", "none"), (".csv", "none")]
+)
+def test_an_unknown_ending_is_refused(name, received, tmp_path):
+    path = write(tmp_path / name, "text\na\n")
+    with pytest.raises(UsageError) as error:
+        read_records(path)
+    assert str(error.value) == (
+        f"{path} has an ending that is not known. Expected one of .csv, .tsv, .json, .jsonl, .ndjson, .parquet, .txt. "
+        f"Received: {received}. Rename or convert the file."
+    )
+
+
+@pytest.mark.parametrize("ending", [ending for ending in KINDS if ending != ".json"])
+def test_find_kind_goes_by_the_ending(ending, tmp_path):
+    assert find_kind(write(tmp_path / f"f{ending}", "{[")) == KINDS[ending]
+
+
+@pytest.mark.parametrize(
+    ("content", "kind"), [('{"a":1}', "jsonl"), ("\ufeff\n {", "jsonl"), ("[{}]", "json"), (" ", "json")]
+)
+def test_find_kind_of_json_goes_by_the_first_character(content, kind, tmp_path):
+    assert find_kind(write(tmp_path / "f.json", content)) == kind
+
+
+@pytest.mark.parametrize(
+    ("columns", "renamed"),
+    [
+        ({}, {"a": "1", "b": "2", "c": "3"}),
+        ({"text": "a"}, {"text": "1", "b": "2", "c": "3"}),
+        ({"a": "a"}, {"a": "1", "b": "2", "c": "3"}),
+        ({"b": "a"}, {"b": "1", "c": "3"}),
+        ({"a": "b", "b": "a"}, {"a": "2", "b": "1", "c": "3"}),
+        ({"a": "b", "b": "c"}, {"a": "2", "b": "3"}),
+        ({"b": "c", "a": "b"}, {"a": "2", "b": "3"}),
+        ({"a": "b", "b": "c", "c": "a"}, {"a": "2", "b": "3", "c": "1"}),
+    ],
+)
+def test_columns_are_renamed_all_at_once(columns, renamed):
+    rows = datasets.Dataset.from_dict({"a": ["1"], "b": ["2"], "c": ["3"]})
+    assert rename_columns(rows, columns, Path("f.csv"))[0] == renamed
+
+
+def test_renaming_replaces_an_existing_column(tmp_path):
+    path = write(tmp_path / "f.csv", "text,review,stars,label\ntitle,good,5,old\nother,bad,1,old\n")
+    records = read_records(path, {"text": "review", "label": "stars"})
+    assert records.rows.to_list() == [{"text": "good", "label": "5"}, {"text": "bad", "label": "1"}]
+
+
+def test_renaming_a_column_that_is_not_there_is_refused(tmp_path):
+    path = write(tmp_path / "f.csv", "text,Label\na,b\n")
+    with pytest.raises(DataError) as error:
+        read_records(path, {"label": "label"})
+    assert str(error.value) == (
+        f"{path} has no column 'label'. Expected one of its columns. "
+        "Received: --column label=label, columns=['text', 'Label']. Name a column it has."
+    )
+
+
+def test_renaming_one_column_twice_is_refused(tmp_path):
+    path = write(tmp_path / "f.csv", "a,b\n1,2\n")
+    with pytest.raises(DataError) as error:
+        read_records(path, {"text": "a", "label": "a"})
+    assert str(error.value) == (
+        f"Column 'a' of {path} cannot have two names. Expected another column for each name. "
+        "Received: columns={'text': 'a', 'label': 'a'}. Pass --column text=COLUMN with another one."
+    )
+
+
+def test_where_counts_from_the_first_row_of_a_part(tmp_path):
+    path = write(tmp_path / "f.csv", "text\na\nb\nc\nd\n")
+    whole = read_records(path)
+    part = type(whole)(whole.rows.select(range(2, 4)), path, whole.kind, start=2)
+    assert (part.rows["text"][1], part.where(1)) == ("d", f"Line 5 of {path}")
+
+
+def test_a_malformed_file_is_refused_before_it_is_loaded(tmp_path):
+    path = write(tmp_path / "f.csv", "text,label\na,b\nc\n")
+    with pytest.raises(DataError, match=r"^Line 3 of .* has 1 cells\."):
+        read_records(path)

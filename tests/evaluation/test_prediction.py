@@ -1,0 +1,202 @@
+import json
+import logging
+
+import numpy as np
+import pytest
+import tiny_run
+
+from tfft.data.records import read_records
+from tfft.errors import DataError, UsageError
+from tfft.evaluation import prediction
+from tfft.evaluation.prediction import check_target, predict_file
+from tfft.evaluation.scoring import encode_records, score_rows
+
+
+@pytest.fixture
+def records(tmp_path):
+    """Twelve records of three classes."""
+    return read_records(tiny_run.write_records(tmp_path / "records.csv", repeats=1))
+
+
+@pytest.fixture(scope="module")
+def whole(tuned, tmp_path_factory):
+    """What an uninterrupted prediction of the twelve records writes, in chunks of five."""
+    folder = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(prediction, "CHUNK_RECORDS", 5)
+        predict_file(tuned, read_records(tiny_run.write_records(folder / "records.csv", 1)), folder / "out.jsonl")
+    return (folder / "out.jsonl").read_bytes()
+
+
+@pytest.fixture
+def short_chunks(monkeypatch):
+    monkeypatch.setattr(prediction, "CHUNK_RECORDS", 5)
+
+
+def read(path, content):
+    path.write_text(content, encoding="utf-8")
+    return read_records(path)
+
+
+def predictions(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def files(folder):
+    return sorted(path.name for path in folder.iterdir() if path.name != "records.csv")
+
+
+def interrupt(monkeypatch, after, name="_classify"):
+    """Lets the work break down at a record, in the middle of a chunk; returns what takes that back."""
+    original, calls = getattr(prediction, name), []
+
+    def break_down(*arguments):
+        calls.append(arguments)
+        if len(calls) > after:
+            raise KeyboardInterrupt
+        return original(*arguments)
+
+    monkeypatch.setattr(prediction, name, break_down)
+    return lambda: monkeypatch.setattr(prediction, name, original)
+
+
+def test_prediction_writes_a_line_a_record_in_order(tuned, records, tmp_path, short_chunks):
+    assert predict_file(tuned, records, tmp_path / "out.jsonl") == 12
+    lines = predictions(tmp_path / "out.jsonl")
+    assert files(tmp_path) == ["out.jsonl"]
+    assert [list(line) for line in lines] == [
+        ["id", "text", "label", "prediction", "probability", "probabilities"]
+    ] * len(lines)
+    assert [{name: line[name] for name in ("id", "text", "label")} for line in lines] == list(records.rows)
+    expected = score_rows(tuned, encode_records(tuned, records, strict=True))["probabilities"]
+    np.testing.assert_allclose([list(line["probabilities"].values()) for line in lines], expected, atol=1e-6)
+    for line, row in zip(lines, expected, strict=True):
+        assert list(line["probabilities"]) == list(tuned.labels)
+        assert line["prediction"] == tuned.labels[row.argmax()]
+        assert line["probability"] == max(line["probabilities"].values())
+
+
+def test_prediction_goes_on_after_an_interruption(tuned, records, whole, tmp_path, short_chunks, monkeypatch, caplog):
+    mend = interrupt(monkeypatch, after=7)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(tuned, records, tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+    mend()
+    with caplog.at_level(logging.INFO, logger="tfft"):
+        assert predict_file(tuned, records, tmp_path / "out.jsonl") == 12 - 5
+    assert "Going on after 5 records" in caplog.text
+    assert (tmp_path / "out.jsonl").read_bytes() == whole
+    assert files(tmp_path) == ["out.jsonl"]
+
+
+@pytest.mark.parametrize("cut", [1, 30, 100_000])
+def test_prediction_goes_on_after_a_torn_line(tuned, records, whole, tmp_path, short_chunks, monkeypatch, cut):
+    mend = interrupt(monkeypatch, after=10)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(tuned, records, tmp_path / "out.jsonl")
+    mend()
+    (partial,) = tmp_path.glob(".out.jsonl.*.partial")
+    content = partial.read_bytes()
+    assert content.endswith(b"\n")
+    partial.write_bytes(content[: max(len(content) - cut, 0)])
+    predict_file(tuned, records, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == whole
+    assert files(tmp_path) == ["out.jsonl"]
+
+
+def test_prediction_begins_anew_with_another_text_column(tuned, tmp_path, short_chunks, monkeypatch):
+    content = "".join(f"We loved it {number},Rude waiters {number}\n" for number in range(12))
+    path = tmp_path / "two.csv"
+    path.write_text("first,second\n" + content)
+    mend = interrupt(monkeypatch, after=8)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(tuned, read_records(path, {"text": "first"}), tmp_path / "out.jsonl")
+    mend()
+    assert predict_file(tuned, read_records(path, {"text": "second"}), tmp_path / "out.jsonl") == 12
+    assert predictions(tmp_path / "out.jsonl")[0]["text"] == "Rude waiters 0"
+
+
+def test_prediction_begins_anew_when_the_records_changed(tuned, tmp_path, short_chunks, monkeypatch):
+    lines = [json.dumps({"text": f"We loved it {number}"}) + "\n" for number in range(12)]
+    mend = interrupt(monkeypatch, after=8)
+    with pytest.raises(KeyboardInterrupt):
+        predict_file(tuned, read(tmp_path / "in.jsonl", "".join(lines)), tmp_path / "out.jsonl")
+    mend()
+    assert predict_file(tuned, read(tmp_path / "in.jsonl", "".join(lines[::-1])), tmp_path / "out.jsonl") == 12
+    assert predictions(tmp_path / "out.jsonl")[0]["text"] == "We loved it 11"
+
+
+def test_prediction_leaves_an_existing_output_alone(tuned, records, tmp_path):
+    (tmp_path / "out.jsonl").write_text("mine")
+    with pytest.raises(UsageError, match=r"out.jsonl exists. Expected a new file; nothing is overwritten. Pass"):
+        predict_file(tuned, records, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text() == "mine"
+    assert files(tmp_path) == ["out.jsonl"]
+
+
+def test_prediction_refuses_an_output_without_a_folder(tmp_path):
+    with pytest.raises(UsageError, match=r"There is no folder .*nowhere to write out.jsonl to. Make it first"):
+        check_target(tmp_path / "nowhere" / "out.jsonl")
+
+
+def test_prediction_takes_a_bare_file_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    check_target(tmp_path.relative_to(tmp_path) / "out.jsonl")
+
+
+def test_prediction_refuses_records_without_a_text_column(tuned, tmp_path):
+    with pytest.raises(DataError, match=r"in.jsonl has no column 'text'. .*columns=\['review'\]. Pass --column text="):
+        predict_file(tuned, read(tmp_path / "in.jsonl", '{"review": "fine"}\n'), tmp_path / "out.jsonl")
+    assert files(tmp_path) == ["in.jsonl"]
+
+
+def test_prediction_names_the_line_that_has_no_text(tuned, tmp_path, short_chunks):
+    lines = ['{"text": "fine"}'] * 8 + ['{"text": null}']
+    with pytest.raises(DataError, match=r"Line 9 of .*in.jsonl has no text in column 'text'"):
+        predict_file(tuned, read(tmp_path / "in.jsonl", "\n".join(lines)), tmp_path / "out.jsonl")
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+def test_prediction_takes_an_empty_text(tuned, tmp_path):
+    predict_file(tuned, read(tmp_path / "in.jsonl", '{"text": ""}\n{"text": " "}\n'), tmp_path / "out.jsonl")
+    first, second = predictions(tmp_path / "out.jsonl")
+    assert first["prediction"] in tuned.labels
+    assert sum(first["probabilities"].values()) == pytest.approx(1, abs=1e-6)
+    assert (first["text"], second["text"]) == ("", " ")
+
+
+@pytest.mark.parametrize("label", ['"unknown to the model"', "null", "7", '["a", "list"]'])
+def test_prediction_pays_no_heed_to_labels(tuned, tmp_path, label):
+    content = f'{{"text": "We loved it", "label": {label}}}\n'
+    predict_file(tuned, read(tmp_path / "in.jsonl", content), tmp_path / "out.jsonl")
+    (line,) = predictions(tmp_path / "out.jsonl")
+    assert line["label"] == json.loads(label)
+    assert line["prediction"] in tuned.labels
+
+
+def test_prediction_keeps_unicode_and_foreign_columns(tuned, tmp_path):
+    text = 'größer 👍🏽 日本\u2028e\u0301\t"quoted"\n'
+    record = {"text": text, "nötig": [1, {"ü": None}], "score": 0.1, "yes": True}
+    predict_file(tuned, read(tmp_path / "in.jsonl", json.dumps(record) + "\n"), tmp_path / "out.jsonl")
+    content = (tmp_path / "out.jsonl").read_bytes()
+    assert content.count(b"\n") == 1
+    assert "größer 👍🏽 日本".encode() in content
+    line = json.loads(content)
+    assert {name: line[name] for name in record} == record
+
+
+def test_language_model_prediction_gives_loss_and_tokens(tuned_language_model, tmp_path, short_chunks):
+    texts = ["x", "", "The soup was hot and good. " * 20, "größer", "We hated it", "Fair enough", "a b c"]
+    content = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+    predict_file(tuned_language_model, read(tmp_path / "in.jsonl", content), tmp_path / "out.jsonl")
+    lines = predictions(tmp_path / "out.jsonl")
+    assert [list(line) for line in lines] == [["text", "loss", "num_tokens"]] * len(texts)
+    rows = encode_records(tuned_language_model, read_records(tmp_path / "in.jsonl"), strict=False)
+    scores = score_rows(tuned_language_model, rows)
+    for index, line in enumerate(lines):
+        mine = np.array(rows["record"]) == index
+        assert line["num_tokens"] == scores["num_tokens"][mine].sum()
+        if texts[index]:
+            assert line["loss"] == pytest.approx(scores["nll"][mine].sum() / line["num_tokens"], rel=1e-5)
+    assert lines[1] == {"text": "", "loss": None, "num_tokens": 0}
+    assert lines[2]["num_tokens"] > 2 * tuned_language_model.sequence_length

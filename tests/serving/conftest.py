@@ -1,0 +1,32 @@
+import pytest
+import tiny_run
+
+
+@pytest.fixture(scope="session")
+def tuned(tmp_path_factory):
+    """A tiny classifier, loaded from its run folder."""
+    from tfft.models.run_folder import load_tuned
+
+    return load_tuned(str(tiny_run.classifier_run(tmp_path_factory.getbasetemp())))
+
+
+@pytest.fixture(scope="session")
+def tuned_language_model(tmp_path_factory):
+    """A tiny language model, loaded from its run folder."""
+    from tfft.models.run_folder import load_tuned
+
+    return load_tuned(str(tiny_run.language_model_run(tmp_path_factory.getbasetemp())))
+
+
+@pytest.fixture(scope="session")
+def versions(tmp_path_factory):
+    """The folder of versions that holds the classifier's export as version 1."""
+    return tiny_run.exported(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def served(versions):
+    """The export as a server loads it."""
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(versions / "1"))

@@ -1,0 +1,144 @@
+import csv
+import json
+import logging
+
+import datasets
+import numpy as np
+import pytest
+import tf_keras as keras
+
+from tfft.config import FinetuneConfig
+from tfft.data.batching import TrainingPlan, evaluation_batches
+from tfft.models.checkpoints import Checkpoints
+from tfft.models.gpt2 import build_model
+from tfft.models.run_folder import RunFolder
+from tfft.models.weights import portable_weights
+from tfft.training.fitting import choose_monitor, count_steps, every, fit
+
+
+def read_history(run):
+    with (run.logs / "history.csv").open(newline="") as file:
+        return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+
+
+def rows_of(seed, count=12, length=10):
+    """Rows of random tokens: there is nothing to learn but the rows themselves."""
+    input_ids = np.random.default_rng(seed).integers(0, 300, (count, length)).tolist()
+    return datasets.Dataset.from_dict({"input_ids": input_ids, "labels": input_ids})
+
+
+@pytest.fixture
+def new_model(make_config):
+    def build(head="language-model"):
+        keras.utils.set_random_seed(0)
+        return build_model(head, make_config(n_layer=1))
+
+    return build
+
+
+def new_run(folder):
+    folder.mkdir(exist_ok=True)
+    return RunFolder(folder)
+
+
+def test_fit_learns_what_can_be_memorised(new_model, tmp_path):
+    run, model = new_run(tmp_path), new_model()
+    config = FinetuneConfig(batch_size=12, epochs=60, learning_rate=0.02, evaluate_every=20, save_every=60)
+    facts = fit(model, rows_of(0), rows_of(0), config, run)
+    history = read_history(run)
+    assert [row["step"] for row in history] == [20, 40, 60]
+    assert history[0]["loss"] > 1.2 * history[1]["loss"] > 1.2 * history[2]["loss"]
+    assert history[-1]["validation_loss"] < 1.5 < 4.0 < np.log(300)
+    assert history[-1]["validation_accuracy"] > 0.7
+    assert facts == {"steps": 60, "best_step": 60, "steps_per_epoch": 1, "padding_share": 0.375}
+    events = [json.loads(line) for line in (run.logs / "events.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events] == ["started", "evaluated", "evaluated", "evaluated", "finished"]
+    assert len(list(run.logs.glob("events.out.tfevents.*"))) == 1
+
+
+@pytest.fixture(scope="module")
+def overfitted(make_config, tmp_path_factory):
+    """A fit to rows that say nothing of the validation rows, whose loss soon rises."""
+    keras.utils.set_random_seed(0)
+    run, model = new_run(tmp_path_factory.mktemp("overfitted")), build_model("language-model", make_config(n_layer=1))
+    config = FinetuneConfig(
+        batch_size=12, epochs=50, learning_rate=0.05, evaluate_every=2, patience=3, save_every=50, warmup_fraction=0.0
+    )
+    facts = fit(model, rows_of(0), rows_of(1), config, run)
+    return model, run, config, facts
+
+
+def test_fit_stops_when_nothing_gets_better(overfitted):
+    _, run, _, facts = overfitted
+    losses = [row["validation_loss"] for row in read_history(run)]
+    best = losses.index(min(losses))
+    assert facts["steps"] == 2 * len(losses) < 50
+    assert facts["best_step"] == 2 * (best + 1)
+    assert len(losses) == best + 1 + 3
+
+
+def test_fit_leaves_the_weights_of_the_best_evaluation(overfitted):
+    model, run, _, facts = overfitted
+    best = Checkpoints(run.checkpoints, keep=2).best()
+    assert best.step == facts["best_step"] < facts["steps"]
+    expected = min(row["validation_loss"] for row in read_history(run))
+    found = model.evaluate(evaluation_batches(rows_of(1), 4)[0], verbose=0, return_dict=True)
+    assert found["loss"] == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_fit_that_had_stopped_goes_on_with_nothing(overfitted, make_config):
+    """From its last state, which a signal saved after the step that ended it."""
+    model, run, config, facts = overfitted
+    history = (run.logs / "history.csv").read_bytes()
+    model.optimizer.iterations.assign(facts["steps"])
+    Checkpoints(run.checkpoints, keep=9).save(model, {})
+    again = build_model("language-model", make_config(n_layer=1))
+    assert fit(again, rows_of(0), rows_of(1), config, run) == facts
+    assert (run.logs / "history.csv").read_bytes() == history
+    for name, array in portable_weights(again).items():
+        np.testing.assert_array_equal(array, portable_weights(model)[name])
+
+
+def test_without_validation_the_last_weights_are_kept(new_model, tmp_path, caplog):
+    run, model = new_run(tmp_path), new_model()
+    config = FinetuneConfig(batch_size=5, max_steps=4, evaluate_every=2, save_every=3, patience=1)
+    with caplog.at_level(logging.INFO, logger="tfft"):
+        facts = fit(model, rows_of(0), rows_of(0).select([]), config, run)
+    assert (facts["steps"], facts["best_step"], facts["steps_per_epoch"]) == (4, 4, 3)
+    assert list(read_history(run)[0]) == ["step", "loss", "accuracy", "learning_rate"]
+    assert [checkpoint.step for checkpoint in Checkpoints(run.checkpoints, 2).all()] == [3, 4]
+    assert any(message.startswith("Step 2: loss ") for message in caplog.messages)
+
+
+# Its arithmetic
+
+
+@pytest.mark.parametrize(
+    ("epochs", "rows", "max_steps", "steps"),
+    [
+        (3.0, 10, None, 9),
+        (0.5, 10, None, 2),
+        (0.01, 10, None, 1),
+        (1e-9, 10, None, 1),
+        (3.0, 10, 4, 4),
+        (1.0, 10, 4, 3),
+        (1.1, 40, None, 11),
+        (0.07, 400, None, 7),
+    ],
+)
+def test_count_steps(epochs, rows, max_steps, steps):
+    plan = TrainingPlan(np.full(rows, 5), batch_size=4, seed=0)
+    assert count_steps(FinetuneConfig(epochs=epochs, max_steps=max_steps), plan) == steps
+
+
+def test_every_is_due_at_its_interval_and_at_the_end():
+    assert [step for step in range(1, 12) if every(4, 11)(step)] == [4, 8, 11]
+    assert [step for step in range(1, 4) if every(100, 3)(step)] == [3]
+
+
+def test_a_classifier_is_monitored_by_its_accuracy_unless_told_otherwise(new_model):
+    language_model, classifier = new_model(), new_model("classifier")
+    assert choose_monitor(FinetuneConfig(), language_model) == "loss"
+    assert choose_monitor(FinetuneConfig(), classifier) == "accuracy"
+    assert choose_monitor(FinetuneConfig(monitor="loss"), classifier) == "loss"
+    assert choose_monitor(FinetuneConfig(monitor="accuracy"), language_model) == "accuracy"

@@ -1,0 +1,154 @@
+import math
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tfft.config import FinetuneConfig
+from tfft.models.gpt2 import build_model
+from tfft.training.optimizers import WarmupDecay, default_learning_rate, make_optimizer
+
+KERNELS = ("attn/c_attn/weight", "attn/c_proj/weight", "mlp/c_fc/weight", "mlp/c_proj/weight")
+
+
+def numpy_schedule(peak, total, warmup, decay):
+    """The learning rate of every step, one at a time."""
+    rates = []
+    for step in range(total):
+        if step < warmup:
+            rates.append(peak * (step + 1) / (warmup + 1))
+            continue
+        done = (step - warmup) / (total - warmup)
+        rates.append(peak * {"constant": 1.0, "linear": 1 - done, "cosine": (1 + math.cos(math.pi * done)) / 2}[decay])
+    return np.array(rates)
+
+
+@pytest.mark.parametrize("decay", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize(("total", "warmup"), [(20, 0), (20, 1), (20, 5), (20, 19), (1, 0), (2, 1)])
+def test_the_schedule_equals_a_numpy_rewrite(total, warmup, decay):
+    schedule = WarmupDecay(0.5, total, warmup, decay)
+    found = [float(schedule(tf.constant(step, tf.int64))) for step in range(total)]
+    np.testing.assert_allclose(found, numpy_schedule(0.5, total, warmup, decay), rtol=1e-5, atol=1e-7)
+    assert max(found) == pytest.approx(0.5)
+    assert min(found) > 0  # no step is wasted
+    assert found.index(max(found)) == warmup
+    assert schedule(tf.constant(3, tf.int64)).dtype == tf.float32
+
+
+@pytest.mark.parametrize(("decay", "end"), [("constant", 0.5), ("linear", 0.0), ("cosine", 0.0)])
+def test_after_the_last_step_the_schedule_stays_where_it_ended(decay, end):
+    schedule = WarmupDecay(0.5, 20, 5, decay)
+    for step in (20, 25, 1000):
+        assert float(schedule(tf.constant(step))) == pytest.approx(end, abs=1e-7)
+
+
+def test_a_schedule_can_be_made_again_from_its_config():
+    schedule = WarmupDecay(0.5, 20, 5, "cosine")
+    again = WarmupDecay.from_config(schedule.get_config())
+    assert float(again(tf.constant(7))) == float(schedule(tf.constant(7)))
+
+
+def optimizer_for(model, total_steps=10, **settings):
+    return make_optimizer(FinetuneConfig(**settings), model, total_steps)
+
+
+@pytest.fixture(scope="module")
+def models(make_config):
+    return {head: build_model(head, make_config(num_labels=3)) for head in ("language-model", "classifier")}
+
+
+@pytest.mark.parametrize(
+    ("fraction", "total", "warmup"), [(0.0, 10, 0), (0.1, 10, 1), (1.0, 10, 9), (0.5, 1, 0), (1.0, 1, 0), (0.25, 10, 2)]
+)
+def test_warm_up_is_a_share_of_all_steps_and_never_all(models, fraction, total, warmup):
+    schedule = optimizer_for(models["classifier"], total, warmup_fraction=fraction)._learning_rate
+    assert (schedule.warmup_steps, schedule.total_steps) == (warmup, total)
+
+
+def test_the_settings_reach_the_optimizer(models):
+    settings = {"learning_rate": 0.25, "schedule": "cosine", "weight_decay": 0.125, "clip_norm": 0.5}
+    optimizer = optimizer_for(models["classifier"], **settings, warmup_fraction=0.0)
+    assert float(optimizer.learning_rate) == 0.25
+    assert optimizer._learning_rate.decay == "cosine"
+    assert (optimizer.weight_decay, optimizer.global_clipnorm, optimizer.beta_2) == (0.125, 0.5, 0.98)
+
+
+@pytest.mark.parametrize(("model", "rate"), [("scratch", 1e-3), ("runs/demo", 1e-4)])
+def test_the_default_peak_is_lower_for_trained_weights(model, rate):
+    assert default_learning_rate(FinetuneConfig(model=model)) == rate
+
+
+def test_every_slot_is_there_before_the_first_step(models):
+    for model in models.values():
+        slots = [variable for variable in optimizer_for(model).variables if variable.shape.rank]
+        assert [slot.shape for slot in slots[::2]] == [variable.shape for variable in model.trainable_variables]
+        assert len(slots) == 2 * len(model.trainable_variables)
+
+
+@pytest.mark.parametrize("head", ["language-model", "classifier"])
+def test_only_kernels_decay(models, head):
+    """A step without a gradient shrinks what decays and leaves the rest: the names, one by one."""
+    model = models[head]
+    for variable in model.trainable_variables:
+        variable.assign(tf.ones_like(variable))
+    optimizer = optimizer_for(model, learning_rate=0.5, weight_decay=0.25, warmup_fraction=0.0, schedule="constant")
+    zeros = [tf.zeros_like(variable) for variable in model.trainable_variables]
+    optimizer.apply_gradients(zip(zeros, model.trainable_variables, strict=True))
+    decayed = {
+        variable.name.split("/", 1)[1].removesuffix(":0")
+        for variable in model.trainable_variables
+        if float(tf.reduce_min(variable)) < 1
+    }
+    expected = {f"transformer/h_._{index}/{kernel}" for index in range(2) for kernel in KERNELS}
+    assert decayed == expected | ({"score/kernel"} if head == "classifier" else set())
+    for variable in model.trainable_variables:
+        assert np.unique(variable.numpy()).tolist() == (
+            [0.875] if variable.name.split("/", 1)[1].removesuffix(":0") in decayed else [1.0]
+        )
+
+
+def test_a_step_equals_a_numpy_adamw(models):
+    model = models["language-model"]
+    kernel = model.transformer.h[0].mlp.c_fc.weight
+    kernel.assign(tf.random.stateless_normal(kernel.shape, (1, 2)))
+    optimizer = optimizer_for(
+        model, learning_rate=0.01, weight_decay=0.1, clip_norm=0.0, schedule="constant", warmup_fraction=0.0
+    )
+    value, m, v = kernel.numpy().astype(np.float64), 0.0, 0.0
+    for step in (1, 2, 3):
+        gradient = tf.random.stateless_normal(kernel.shape, (3, step))
+        optimizer.apply_gradients(
+            [
+                (gradient if variable is kernel else tf.zeros_like(variable), variable)
+                for variable in model.trainable_variables
+            ]
+        )
+        value -= 0.01 * 0.1 * value
+        m, v = 0.9 * m + 0.1 * gradient.numpy(), 0.98 * v + 0.02 * gradient.numpy() ** 2
+        value -= 0.01 * np.sqrt(1 - 0.98**step) / (1 - 0.9**step) * m / (np.sqrt(v) + 1e-6)
+    np.testing.assert_allclose(kernel, value, atol=1e-5)
+
+
+def first_moments(model, gradient, **settings):
+    """A first moment after one step is a tenth of the gradient the optimizer used."""
+    optimizer = optimizer_for(model, **settings)
+    optimizer.apply_gradients([(tf.fill(variable.shape, gradient), variable) for variable in model.trainable_variables])
+    moments = [variable for variable in optimizer.variables if variable.shape.rank][::2]
+    return 10 * float(tf.linalg.global_norm(moments))
+
+
+def test_the_global_norm_is_clipped(models):
+    model = models["language-model"]
+    norm = 2.0 * math.sqrt(model.count_params())
+    assert first_moments(model, 2.0, clip_norm=0.5) == pytest.approx(0.5, rel=1e-4)
+    assert first_moments(model, 2.0, clip_norm=2 * norm) == pytest.approx(norm, rel=1e-4)
+
+
+def test_clip_norm_0_does_not_clip(models):
+    model = models["language-model"]
+    assert first_moments(model, 2.0, clip_norm=0.0) == pytest.approx(2.0 * math.sqrt(model.count_params()), rel=1e-4)
+
+
+def test_the_schedule_is_a_keras_schedule():
+    assert issubclass(WarmupDecay, keras.optimizers.schedules.LearningRateSchedule)
