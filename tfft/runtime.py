@@ -30,7 +30,8 @@ def silence_tensorflow() -> None:
     """Loads TensorFlow without its talk: until its log is set up, it writes to standard error whatever the level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with _hidden_standard_error():
-        import tensorflow  # noqa: F401
+        import tensorflow as tf
+    tf.get_logger().setLevel("ERROR")  # it finds callbacks slow that evaluate and save
 
 
 @contextlib.contextmanager

@@ -1,42 +1,42 @@
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from tfft.serving.saved_model import ask
-
 
 @pytest.fixture
-def in_this_process(monkeypatch):
-    """Compares the export in this process: one of its own takes seconds, and is tested in tests/serving."""
-    from tfft.serving import parity
+def hollow(monkeypatch):
+    """Writes an empty SavedModel that agrees with every model; tests/serving and test_end_to_end.py write real ones."""
+    import tensorflow as tf
 
-    monkeypatch.setattr(parity, "_ask_elsewhere", lambda folder, name, texts: ask(str(folder), name, {"text": texts}))
+    from tfft.serving import export
 
-
-def test_export_writes_a_version_and_says_where(invoke, run, tmp_path, in_this_process):
-    answer = invoke("export", run, "--output", tmp_path / "reviews", "--json")
-    assert answer.exit_code == 0
-    result = {"run": str(run), "savedmodel": str(tmp_path / "reviews" / "1")}
-    assert json.loads(answer.stdout.splitlines()[-1]) == result
-    assert "The export answers as the model does on 33 texts" in answer.stderr
-    assert [path.name for path in (tmp_path / "reviews").iterdir()] == ["1"]
-    assert ask(result["savedmodel"], "labels", {}) == {"labels": ["bad", "fair", "groß"]}
+    monkeypatch.setattr(export, "ServedClassifier", lambda tuned: SimpleNamespace(signatures=dict))
+    monkeypatch.setattr(tf.saved_model, "save", lambda served, folder, signatures: Path(folder).mkdir())
+    monkeypatch.setattr(export, "check_parity", lambda folder, tuned: 33)
 
 
-def test_export_that_answers_otherwise_is_not_published(invoke, run, tmp_path, monkeypatch):
-    from tfft.serving import parity
+def test_export_writes_a_version_and_says_where(invoke, run, tmp_path, hollow):
+    for version in ("1", "2"):
+        answer = invoke("export", run, "--output", tmp_path / "reviews", "--json")
+        assert answer.exit_code == 0
+        result = {"run": str(run), "savedmodel": str(tmp_path / "reviews" / version)}
+        assert json.loads(answer.stdout.splitlines()[-1]) == result
+        assert answer.stderr == "The export answers as the model does on 33 texts, in a process of its own.\n"
+    assert sorted(path.name for path in (tmp_path / "reviews").iterdir()) == ["1", "2"]
 
-    def tamper(folder, name, texts):
-        answers = ask(str(folder), name, {"text": texts})
-        if name == "serving_default":
-            answers["probabilities"][0] = answers["probabilities"][0][::-1]
-        return answers
 
-    monkeypatch.setattr(parity, "_ask_elsewhere", tamper)
+def test_export_that_answers_otherwise_is_not_published(invoke, run, tmp_path, hollow, monkeypatch):
+    from tfft.errors import ParityError
+    from tfft.serving import export
+
+    def refuse(folder, tuned):
+        raise ParityError("The export answers '' otherwise. Nothing was published.")
+
+    monkeypatch.setattr(export, "check_parity", refuse)
     answer = invoke("export", run, "--output", tmp_path / "reviews")
-    assert answer.exit_code == 6
-    assert "The export answers '' otherwise." in answer.error
-    assert answer.error.endswith("Nothing was published.")
+    assert (answer.exit_code, answer.error) == (6, "Error: The export answers '' otherwise. Nothing was published.")
     assert list((tmp_path / "reviews").iterdir()) == []
 
 

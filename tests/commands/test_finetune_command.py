@@ -11,6 +11,7 @@ from tfft.errors import DivergedError
 GOOD = "".join(f"We loved it {number},good\nWe hated it {number},bad\n" for number in range(8))
 RUN_FILES = {
     "run.json",
+    "report.html",
     "model",
     "model/config.json",
     "model/merges.txt",
@@ -99,7 +100,7 @@ def test_finetune_trains_on_a_very_long_record_and_says_what_it_cuts(tune, write
 def test_finetune_stopped_by_a_signal_goes_on_when_given_again(tune, records, tmp_path, monkeypatch):
     from tfft.training import fitting
 
-    arguments = ("--evaluate-every", 1, "--save-every", 5, "--max-steps", 3, "--validation-fraction", 0.25)
+    arguments = ("--evaluate-every", 1, "--save-every", 5, "--max-steps", 2, "--validation-fraction", 0)
     with monkeypatch.context() as patch:
         patch.setattr(fitting, "log_metrics", lambda step, metrics: os.kill(os.getpid(), signal.SIGTERM))
         answer = tune(records, *arguments)
@@ -110,7 +111,7 @@ def test_finetune_stopped_by_a_signal_goes_on_when_given_again(tune, records, tm
     answer = tune(records, *arguments, "--json")
     assert answer.exit_code == 0
     assert "Going on from step 1" in answer.stderr
-    assert json.loads(answer.stdout)["metrics"]["num_records"] == 3
+    assert json.loads(answer.stdout) == {"run": str(tmp_path / "run"), "metrics": {}}
 
 
 @pytest.mark.parametrize("name", ["reviews.csv", "reviews.jsonl", "reviews.parquet", "reviews"])

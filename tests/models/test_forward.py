@@ -265,16 +265,18 @@ def test_places_and_seeds_never_meet():
 # Precision and gradients
 
 
-def test_logits_are_float32_under_bfloat16(model, make_config, rows):
+def test_softmax_and_logits_are_float32_under_bfloat16(model, make_config, rows, monkeypatch):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     try:
         half = build_model("language-model", make_config())
     finally:
         keras.mixed_precision.set_global_policy("float32")
     half.set_weights(model.get_weights())
-    segments = tf.ones_like(rows)
+    segments, normalised, softmax = tf.ones_like(rows), [], tf.nn.softmax
+    monkeypatch.setattr(tf.nn, "softmax", lambda scores: normalised.append(scores.dtype) or softmax(scores))
     assert encode(half.transformer, tf.constant(rows), segments).dtype == tf.bfloat16
     assert {variable.dtype for variable in half.variables} == {tf.float32}
+    assert normalised == [tf.float32] * 2
     found, expected = logits(half, rows), logits(model, rows)
     assert found.dtype == np.float32
     assert 1e-4 < np.abs(found - expected).max() < 0.15 * np.abs(expected).max()

@@ -91,8 +91,8 @@ def test_an_unfinished_run_goes_on_with_all_its_entries(tmp_path):
 
 
 def test_an_identity_is_compared_as_json_holds_it(tmp_path):
-    open_run(tmp_path, {"labels": ("a", "b"), "name": "Größe"}, "auto")
-    open_run(tmp_path, {"labels": ["a", "b"], "name": "Größe"}, "auto")
+    identity = {"labels": ("a", "b"), "name": "Größe"}
+    assert open_run(tmp_path, identity, "auto") == open_run(tmp_path, identity, "auto")
 
 
 def test_an_unfinished_run_of_another_identity_is_refused_with_the_differences(tmp_path):

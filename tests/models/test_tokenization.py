@@ -122,3 +122,8 @@ def test_a_vocabulary_of_another_order_keeps_its_ids(tokenizer, tmp_path):
     read = load_tokenizer(tmp_path)
     assert read.eos_token_id == read.pad_token_id == len(vocabulary) - 1
     assert len(read) == len(vocabulary)
+
+
+def test_a_vocabulary_without_room_for_all_bytes_is_refused():
+    with pytest.raises(UsageError, match="Expected at least 258 tokens. Received: vocab_size=257."):
+        train_tokenizer(["text"], vocabulary_size=257, sequence_length=8)

@@ -81,10 +81,6 @@ def test_a_version_of_a_folder_answers(versions):
     assert query(str(versions / "1"), ["x"]) == query(str(versions), ["x"])
 
 
-def test_what_is_no_character_counts_as_a_replacement_character(versions):
-    assert query(str(versions), ["caf\udce9"]) == query(str(versions), ["caf\ufffd"])
-
-
 def test_a_folder_without_a_savedmodel_is_refused(tmp_path):
     with pytest.raises(
         UsageError, match=r"nothing holds no SavedModel. Expected savedmodels/NAME with integer versions"

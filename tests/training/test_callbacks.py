@@ -197,9 +197,8 @@ def stopper(model, tmp_path):
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     stopper = StopOnSignal(Checkpoints(tmp_path / "c", keep=9))
     stopper.set_model(model)
-    stopper.on_train_begin()
-    yield stopper
-    stopper.release()
+    with stopper:
+        yield stopper
     assert {number: signal.getsignal(number) for number in before} == before
 
 
@@ -244,11 +243,11 @@ def test_a_second_ctrl_c_ends_at_once(stopper):
 def test_outside_the_main_thread_the_signals_are_left_alone(model, at, tmp_path):
     before, stopper = signal.getsignal(signal.SIGTERM), StopOnSignal(Checkpoints(tmp_path, keep=1))
     stopper.set_model(model)
-    thread = threading.Thread(target=stopper.on_train_begin)
+    thread = threading.Thread(target=stopper.__enter__)
     thread.start()
     thread.join()
     assert signal.getsignal(signal.SIGTERM) is before
-    stopper.release()
+    stopper.__exit__()
     at(stopper, 1)
     assert saved_steps(tmp_path) == []
 

@@ -122,7 +122,6 @@ def test_without_validation_the_last_weights_are_kept(new_model, tmp_path, caplo
         (1e-9, 10, None, 1),
         (3.0, 10, 4, 4),
         (1.0, 10, 4, 3),
-        (1.1, 40, None, 11),
         (0.07, 400, None, 7),
     ],
 )

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from tqdm import tqdm
 
 from tfft.errors import TfftError, UsageError
 
@@ -56,11 +57,19 @@ def set_up_talk(quiet: bool) -> None:
         quiet: Leaves only warnings.
     """
     warnings.filterwarnings("ignore", module="(?!tfft)")
-    handler = logging.StreamHandler(sys.stderr)
+    handler = TalkHandler(sys.stderr)
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("tfft")
     logger.handlers, logger.propagate = [handler], False
     logger.setLevel(logging.WARNING if quiet else logging.INFO)
+
+
+class TalkHandler(logging.StreamHandler):
+    """Writes a line above the progress bar, where one is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes a record."""
+        tqdm.write(self.format(record), file=self.stream)
 
 
 def talk_options(function: Callable) -> Callable:

@@ -29,11 +29,11 @@ def finetune(records: Path, output: Path, as_json: bool, **settings: Any) -> Non
     from tfft.runtime import silence_libraries
 
     silence_libraries()
-    from tfft.evaluation.scoring import evaluate_rows
+    from tfft.evaluation.reporting import report_run
     from tfft.training.finetuning import finetune as finetune_model
     from tfft.training.finetuning import finish
 
     finetuned = finetune_model(records, output, config)
-    metrics = evaluate_rows(finetuned.tuned, finetuned.validation_rows) if len(finetuned.validation_rows) else {}
+    metrics = report_run(finetuned.run, finetuned.tuned, finetuned.validation_records, finetuned.validation_rows)
     finish(finetuned.run, metrics)
     show_result({"run": str(output), "metrics": metrics}, as_json)

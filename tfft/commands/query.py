@@ -20,6 +20,8 @@ def query(target: str, texts: tuple[str, ...], as_json: bool) -> None:
     silence_tensorflow()
     from tfft.serving.client import query as ask
 
+    # Python hands on bytes that are not UTF-8 as halves of surrogate pairs; the model knows them as U+FFFD.
+    texts = tuple(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts)
     answers = ask(target, list(texts))
     if as_json:
         show_result({"target": target, "answers": answers}, as_json)

@@ -51,11 +51,19 @@ def score_rows(tuned: TunedModel, rows: datasets.Dataset, batch_size: int = BATC
 
 
 def evaluate_rows(tuned: TunedModel, rows: datasets.Dataset, num_bytes: int | None = None) -> dict[str, Any]:
-    """Measures a model on encoded rows.
+    """Measures a model on encoded rows: `score_rows`, then `measure`."""
+    return measure(tuned, rows, score_rows(tuned, rows), num_bytes)
+
+
+def measure(
+    tuned: TunedModel, rows: datasets.Dataset, scores: dict[str, np.ndarray], num_bytes: int | None = None
+) -> dict[str, Any]:
+    """Draws the metrics from what a model said of rows.
 
     Args:
         tuned: The model.
-        rows: Encoded rows with labels, at least one.
+        rows: Encoded rows with labels.
+        scores: What `score_rows` returned for them.
         num_bytes: Bytes of text behind the rows, for a language model's bits per byte.
 
     Returns:
@@ -64,7 +72,6 @@ def evaluate_rows(tuned: TunedModel, rows: datasets.Dataset, num_bytes: int | No
     Raises:
         DataError: No row has a label or a token to score.
     """
-    scores = score_rows(tuned, rows)
     if tuned.task.head == "classifier":
         labels = rows.with_format("numpy")["labels"][:]
         known = labels != IGNORED_LABEL

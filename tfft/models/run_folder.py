@@ -1,5 +1,6 @@
 """The folder a finetune leaves behind: where each thing stands, and what run.json says of it."""
 
+import csv
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,22 @@ class RunFolder:
 
     @property
     def logs(self) -> Path:
-        """TensorBoard events and history.csv."""
+        """TensorBoard events, history.csv and events.jsonl."""
         return self.path / "logs"
+
+    @property
+    def history_file(self) -> Path:
+        """history.csv: a row an evaluation."""
+        return self.logs / "history.csv"
+
+    @property
+    def report(self) -> Path:
+        """report.html: what happened, for a person."""
+        return self.path / "report.html"
+
+    def read_history(self) -> list[dict[str, float]]:
+        """Reads history.csv; empty where there is none."""
+        return read_history(self.history_file)
 
     def read_manifest(self) -> dict[str, Any]:
         """Reads run.json; empty where there is none, or what another program wrote under that name."""
@@ -69,6 +84,15 @@ class RunFolder:
     def write_manifest(self, **changes: Any) -> None:
         """Changes entries of run.json, the others stay."""
         write_json(self.manifest_file, {**self.read_manifest(), **changes})
+
+
+def read_history(path: Path) -> list[dict[str, float]]:
+    """Reads the rows of a history.csv: `step`, and the metrics that were measured; empty where there is no file."""
+    if not path.is_file():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
+    return [{**row, "step": int(row["step"])} for row in rows]
 
 
 def open_run(path: Path, identity: dict[str, Any], resume: str) -> RunFolder:
@@ -106,7 +130,8 @@ def check_output(path: Path, resume: str) -> None:
     is_run = {"identity", "status"} <= manifest.keys()
     if path.exists() and not path.is_dir():
         raise UsageError(f"{path} is a file. Expected a new folder. Pass another --output.")
-    if not is_run and path.exists() and any(path.iterdir()):
+    # What a first write of run.json leaves if it is killed is nobody's work.
+    if not is_run and path.exists() and any(entry.name != ".run.json.tmp" for entry in path.iterdir()):
         raise UsageError(f"{path} is not empty and holds no run. Expected a new folder. Pass another --output.")
     if is_run and (manifest["status"] == FINISHED or resume == "never"):
         raise UsageError(

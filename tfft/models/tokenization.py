@@ -9,6 +9,7 @@ from transformers import GPT2TokenizerFast
 from tfft.errors import UsageError
 
 END_OF_TEXT, PADDING = "<|endoftext|>", "<|pad|>"
+SMALLEST_VOCABULARY = 256 + 2  # every byte, and the two above
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json")
 
 
@@ -53,9 +54,17 @@ def train_tokenizer(texts: Iterable[str], vocabulary_size: int, sequence_length:
     Returns:
         A tokenizer with `<|endoftext|>` as id 0 and `<|pad|>` as id 1.
 
+    Raises:
+        UsageError: The vocabulary has no room for the bytes and the special tokens.
+
     Source:
         Radford et al. 2019, section 2.2; Sennrich et al. 2016, Neural Machine Translation of Rare Words.
     """
+    if vocabulary_size < SMALLEST_VOCABULARY:
+        raise UsageError(
+            f"The architecture's vocabulary is too small to spell all text. Expected at least {SMALLEST_VOCABULARY} "
+            f"tokens. Received: vocab_size={vocabulary_size}. Raise it in --model-config."
+        )
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()

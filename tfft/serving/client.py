@@ -22,7 +22,7 @@ def query(target: str, texts: list[str]) -> list[dict[str, Any]]:
 
     Args:
         target: `savedmodels/NAME`, a version in it, or `http://HOST:8501/v1/models/NAME`.
-        texts: One or more; what is no character in them counts as U+FFFD, as it does in the model.
+        texts: One or more.
 
     Returns:
         For each text `label`, `probability` and `probabilities`.
@@ -30,8 +30,6 @@ def query(target: str, texts: list[str]) -> list[dict[str, Any]]:
     Raises:
         UsageError: There is no SavedModel, or what is there does not answer as a classifier of tfft does.
     """
-    # A shell hands on bytes that are not UTF-8 as halves of surrogate pairs.
-    texts = [text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts]
     outputs = query_server(target, texts) if target.startswith(("http://", "https://")) else query_folder(target, texts)
     try:
         columns = [outputs[name] for name in OUTPUTS]

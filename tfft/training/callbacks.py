@@ -135,7 +135,7 @@ class EarlyStopping(StepCallback):
 
 
 class StopOnSignal(StepCallback):
-    """Answers SIGTERM and Ctrl-C: the step in hand is finished and saved; a second Ctrl-C ends at once.
+    """Answers SIGTERM and Ctrl-C within its `with`: the step in hand is ended and saved; a second Ctrl-C ends at once.
 
     Args:
         checkpoints: Where to save.
@@ -145,11 +145,15 @@ class StopOnSignal(StepCallback):
         super().__init__()
         self.checkpoints, self.received, self.handlers = checkpoints, None, {}
 
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Takes over the signals, which only the main thread may."""
-        if threading.current_thread() is not threading.main_thread():
-            return
-        self.handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+    def __enter__(self) -> "StopOnSignal":
+        # Only the main thread may take over signals; elsewhere they stay with whom they are.
+        if threading.current_thread() is threading.main_thread():
+            self.handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Saves and leaves if a signal came."""
@@ -162,11 +166,6 @@ class StopOnSignal(StepCallback):
             f"Stopped by {self.received.name} after step {self.step}, which is saved in {saved.folder}. "
             "Run the same command again to go on."
         )
-
-    def release(self) -> None:
-        """Gives the signals back."""
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
 
     def _note(self, number: int, frame: object) -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)

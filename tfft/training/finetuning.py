@@ -8,6 +8,7 @@ from pathlib import Path
 import datasets
 
 from tfft.config import FinetuneConfig
+from tfft.data.records import Records
 from tfft.models.loading import Model, Shape, build_scratch, load_model
 from tfft.models.run_folder import FINISHED, RunFolder, TunedModel, check_output, open_run, save_tuned
 from tfft.runtime import package_versions, set_up_training
@@ -17,7 +18,7 @@ from tfft.training.preparation import Preparation, count_cut, prepare
 logger = logging.getLogger(__name__)
 
 # May differ between a run and its resumption: they change no step.
-FREE_SETTINGS = ("resume", "keep")
+FREE_SETTINGS = ("resume", "keep", "save_every")
 
 
 @dataclass(frozen=True)
@@ -28,11 +29,13 @@ class Finetuned:
         run: Its folder.
         tuned: The model, with its best weights.
         validation_rows: Encoded rows that were not learned from; may be empty.
+        validation_records: The records that those rows are of.
     """
 
     run: RunFolder
     tuned: TunedModel
     validation_rows: datasets.Dataset
+    validation_records: Records
 
 
 def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Finetuned:
@@ -65,7 +68,7 @@ def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Fi
     tuned = TunedModel(model, prepared.tokenizer, prepared.task, prepared.labels, prepared.sequence_length, run.model)
     if not run.model.exists():
         save_tuned(tuned)
-    return Finetuned(run, tuned, prepared.validation_rows)
+    return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
 
 
 def finish(run: RunFolder, metrics: dict) -> None:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from tfft.models.checkpoints import rank_metrics
+from tfft.models.run_folder import read_history
 
 
 class History:
@@ -18,7 +19,7 @@ class History:
 
     def __init__(self, path: Path, step: int, monitor: str = "loss") -> None:
         self.path, self.monitor = path, monitor
-        self.rows = [row for row in _read(path) if row["step"] <= step]
+        self.rows = [row for row in read_history(path) if row["step"] <= step]
         if path.exists():
             self._write()
 
@@ -43,11 +44,3 @@ class History:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(self.path)
-
-
-def _read(path: Path) -> list[dict[str, float]]:
-    if not path.is_file():
-        return []
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = [{name: float(value) for name, value in row.items() if value} for row in csv.DictReader(file)]
-    return [{**row, "step": int(row["step"])} for row in rows]

@@ -15,7 +15,7 @@ TUNING_LEARNING_RATE = 1e-4
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """Rises linearly from zero to the peak, then stays, or falls to zero at the last step.
+    """Rises linearly to the peak, then stays, or falls so that the step after the last would be zero.
 
     Args:
         peak: The highest learning rate.

@@ -12,7 +12,7 @@ from tfft.config import FinetuneConfig
 from tfft.data.encoding import Encoder
 from tfft.data.records import Records, read_records
 from tfft.data.splitting import divide, hold_out
-from tfft.errors import DataError, UsageError
+from tfft.errors import UsageError
 from tfft.models.loading import BASE_FOLDER, SCRATCH, load_config, resolve_model
 from tfft.models.tokenization import load_tokenizer, train_tokenizer
 from tfft.models.weight_files import find_weights
@@ -40,6 +40,7 @@ class Preparation:
         sequence_length: Tokens in a row, at most.
         rows: Encoded rows to train on.
         validation_rows: Encoded rows to validate on; may be empty.
+        validation_records: The records that those rows are of.
     """
 
     records: Records
@@ -51,6 +52,7 @@ class Preparation:
     sequence_length: int
     rows: datasets.Dataset
     validation_rows: datasets.Dataset
+    validation_records: Records
 
     def identity(self, config: FinetuneConfig) -> dict[str, str | None]:
         """Hashes all that a run learns from: SHA-256 of data, tokenizer, architecture and weights."""
@@ -72,7 +74,7 @@ def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
         config: The settings.
 
     Raises:
-        UsageError: A file is not there, or the settings do not fit the model.
+        UsageError: A file is not there, or the settings do not fit the model or the records.
         DataError: The records cannot be learned from.
     """
     folder = None if config.model == SCRATCH else resolve_model(config.model)
@@ -92,9 +94,26 @@ def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
         choose_task(task.name, validation.rows.column_names, config.validation)
         validation_rows = encoder.encode(validation)
     else:
+        validation = records
         rows, validation_rows = divide(rows, held_out, config.validation_fraction)
+    if config.patience and not len(validation_rows):
+        raise UsageError(
+            f"Nothing is held out to be patient with. Received: --patience={config.patience}. "
+            "Pass --validation FILE, raise --validation-fraction, or leave --patience out."
+        )
     _report(rows, validation_rows, sequence_length)
-    return Preparation(records, task, labels, folder, architecture, tokenizer, sequence_length, rows, validation_rows)
+    return Preparation(
+        records=records,
+        task=task,
+        labels=labels,
+        folder=folder,
+        architecture=architecture,
+        tokenizer=tokenizer,
+        sequence_length=sequence_length,
+        rows=rows,
+        validation_rows=validation_rows,
+        validation_records=validation,
+    )
 
 
 def count_cut(rows: datasets.Dataset) -> dict[str, int]:
@@ -133,8 +152,6 @@ def _train_tokenizer(records: Records, held_out: np.ndarray, task: Task, archite
 
 
 def _report(rows: datasets.Dataset, validation_rows: datasets.Dataset, sequence_length: int) -> None:
-    if not len(rows):
-        raise DataError("No record is left to train on. Expected at least one. Lower --validation-fraction.")
     if not len(validation_rows):
         logger.info("Too few records to hold any out: nothing is validated. Pass --validation FILE to do so.")
     cut = count_cut(rows)
