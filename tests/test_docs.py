@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tfft.commands.command import INTERRUPTED
 from tfft.commands.main import COMMANDS, tfft
 from tfft.errors import TfftError
 
@@ -40,7 +41,7 @@ def test_every_command_is_documented_and_in_the_readme():
 def test_every_exit_code_is_documented():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)}
-    assert documented == {0, *(error.exit_code for error in [TfftError, *TfftError.__subclasses__()])}
+    assert documented == {0, INTERRUPTED, *(error.exit_code for error in [TfftError, *TfftError.__subclasses__()])}
 
 
 def test_the_readme_opens_with_the_demo_and_the_tests():

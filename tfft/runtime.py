@@ -29,6 +29,7 @@ def silence_libraries() -> None:
 def silence_tensorflow() -> None:
     """Loads TensorFlow without its talk: until its log is set up, it writes to standard error whatever the level."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")  # an export is checked by a second process beside this
     with _hidden_standard_error():
         import tensorflow as tf
     tf.get_logger().setLevel("ERROR")  # it finds callbacks slow that evaluate and save
@@ -113,7 +114,8 @@ def write_json(path: Path, value: Any) -> None:
 def write_text(path: Path, text: str) -> None:
     """Writes a file whole or not at all, so that a reader never sees half of it."""
     temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w", encoding="utf-8", errors="replace") as file:  # text may hold half a surrogate pair
+    # The text may hold half of a surrogate pair; line ends stay as they are in it.
+    with temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

@@ -200,3 +200,12 @@ def test_language_model_prediction_gives_loss_and_tokens(tuned_language_model, t
             assert line["loss"] == pytest.approx(scores["nll"][mine].sum() / line["num_tokens"], rel=1e-5)
     assert lines[1] == {"text": "", "loss": None, "num_tokens": 0}
     assert lines[2]["num_tokens"] > 2 * tuned_language_model.sequence_length
+
+
+@pytest.mark.parametrize("name", ["prediction", "probability", "probabilities"])
+def test_prediction_refuses_a_column_it_would_replace(tuned, tmp_path, name):
+    path = tmp_path / "records.jsonl"
+    path.write_text(f'{{"text": "fine", "{name}": "mine"}}\n', encoding="utf-8")
+    with pytest.raises(DataError, match=f"has columns that the predictions need for themselves: {name}. Received"):
+        predict_file(tuned, read_records(path), tmp_path / "out.jsonl")
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["records.jsonl"]

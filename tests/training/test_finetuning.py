@@ -276,7 +276,7 @@ def test_too_few_records_to_hold_out_still_make_a_model(small, tmp_path, caplog)
     records = write(tmp_path / "few.jsonl", {"text": "good food", "label": 1}, {"text": "bad food", "label": 0})
     with caplog.at_level(logging.INFO, logger="tfft"):
         found = finetune(records, tmp_path / "run", small(max_steps=1))
-    assert any(message.startswith("Too few records to hold any out") for message in caplog.messages)
+    assert any(message.startswith("Nothing is held out to validate on") for message in caplog.messages)
     assert len(found.validation_rows) == 0
     assert list(read_history(found.run)[0]) == ["step", "loss", "accuracy", "learning_rate"]
     assert found.run.read_manifest()["best_step"] == 1

@@ -5,10 +5,12 @@ import logging
 import datasets
 import numpy as np
 import pytest
+import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig
 from tfft.data.batching import TrainingPlan, evaluation_batches
+from tfft.errors import OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import build_model
 from tfft.models.run_folder import RunFolder
@@ -141,3 +143,14 @@ def test_a_classifier_is_monitored_by_its_accuracy_unless_told_otherwise(new_mod
     assert choose_monitor(FinetuneConfig(), classifier) == "accuracy"
     assert choose_monitor(FinetuneConfig(monitor="loss"), classifier) == "loss"
     assert choose_monitor(FinetuneConfig(monitor="accuracy"), language_model) == "accuracy"
+
+
+def test_a_device_without_memory_is_one_line_and_exit_code_4(new_model, tmp_path, monkeypatch):
+    def exhaust(*arguments, **options):
+        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]\nand more")
+
+    model = new_model()
+    monkeypatch.setattr(model, "fit", exhaust)
+    with pytest.raises(OutOfMemoryError, match="no memory left: OOM when allocating.*Lower --batch-size") as caught:
+        fit(model, rows_of(0), rows_of(0).select([]), FinetuneConfig(), new_run(tmp_path))
+    assert caught.value.exit_code == 4

@@ -86,7 +86,7 @@ def test_too_few_records_are_all_learned_from_and_it_is_said(settings, tmp_path,
         prepared = prepare(records, settings())
     assert (len(prepared.rows), len(prepared.validation_rows)) == (2, 0)
     assert caplog.messages == [
-        "Too few records to hold any out: nothing is validated. Pass --validation FILE to do so."
+        "Nothing is held out to validate on. Pass --validation FILE, or raise --validation-fraction."
     ]
 
 

@@ -18,6 +18,10 @@ from tfft.runtime import hash_files, hash_text
 
 logger = logging.getLogger(__name__)
 
+PREDICTED = {
+    "classifier": ("prediction", "probability", "probabilities"),
+    "language-model": ("loss", "num_tokens"),
+}
 CHUNK_RECORDS = 1024  # records between two writes: seconds of work that an interruption may cost
 
 
@@ -37,10 +41,10 @@ def predict_file(tuned: TunedModel, records: Records, output: Path) -> int:
 
     Raises:
         UsageError: The output exists, or its folder does not.
-        DataError: The records have no text column, or one of them no text.
+        DataError: The records have no text column or one named as the predictions', or one of them has no text.
     """
     check_target(output)
-    _check_column(tuned, records)
+    _check_columns(tuned, records)
     # The file's bytes do not tell which of its columns is read as the text; the fingerprint does.
     parts = [hash_files(find_weights(tuned.folder)), hash_files([records.path]), records.rows._fingerprint]
     partial = output.with_name(f".{output.name}.{hash_text(''.join(parts))[:12]}.partial")
@@ -105,12 +109,17 @@ def _losses(scores: dict[str, np.ndarray], record: np.ndarray, num_records: int)
         yield {"loss": total / tokens if tokens else None, "num_tokens": int(tokens)}
 
 
-def _check_column(tuned: TunedModel, records: Records) -> None:
+def _check_columns(tuned: TunedModel, records: Records) -> None:
     column, columns = tuned.task.columns[0], records.rows.column_names
     if column not in columns:
         raise DataError(
             f"{records.path} has no column '{column}'. Expected one that holds the text to predict. "
             f"Received: columns={columns}. Pass --column {column}=COLUMN to name it."
+        )
+    if taken := [name for name in PREDICTED[tuned.task.head] if name in columns]:
+        raise DataError(
+            f"{records.path} has columns that the predictions need for themselves: {', '.join(taken)}. "
+            f"Received: columns={columns}. Rename them in the file, or pass --column OTHER_NAME={taken[0]}."
         )
 
 

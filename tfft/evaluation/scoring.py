@@ -89,5 +89,14 @@ def evaluate_records(tuned: TunedModel, records: Records) -> dict[str, Any]:
         DataError: A record lacks what is scored.
     """
     rows = encode_records(tuned, records, strict=True)  # first: it refuses what is no text
+    return evaluate_rows(tuned, rows, _count_scored_bytes(tuned, records, rows))
+
+
+def _count_scored_bytes(tuned: TunedModel, records: Records, rows: datasets.Dataset) -> int:
+    """Counts the bytes of all texts but those of their first tokens, which nothing predicts."""
+    _, first_rows = np.unique(rows.with_format("numpy")["record"][:], return_index=True)
+    first_tokens = [input_ids[0] for input_ids in rows.select(first_rows, keep_in_memory=True)["input_ids"]]
+    # A byte-level token is spelled with one character a byte; the end of an empty text has none.
+    spelled = tuned.tokenizer.convert_ids_to_tokens(first_tokens, skip_special_tokens=True)
     num_bytes = sum(len(text.encode("utf-8")) for text in records.rows[tuned.task.columns[0]])
-    return evaluate_rows(tuned, rows, num_bytes)
+    return num_bytes - sum(map(len, spelled))

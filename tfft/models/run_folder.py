@@ -1,7 +1,12 @@
 """The folder a finetune leaves behind: where each thing stands, and what run.json says of it."""
 
+import contextlib
 import csv
+import fcntl
 import json
+import logging
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +28,8 @@ from tfft.models.weights import save_weights
 from tfft.runtime import write_json
 from tfft.tasks.registry import TASKS
 from tfft.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 RUNNING, FINISHED = "running", "finished"
 
@@ -116,6 +123,39 @@ def open_run(path: Path, identity: dict[str, Any], resume: str) -> RunFolder:
     return run
 
 
+@contextlib.contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Keeps a run's folder, made if it is absent, to one finetune at a time.
+
+    The lock is on the folder itself: it leaves no file, and ends with the process however that ends.
+
+    Args:
+        path: The folder of `--output`.
+
+    Raises:
+        UsageError: Another process writes to it.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        _lock(folder, path)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, path: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"Another finetune writes to {path} at this moment. Expected a folder of its own for each. "
+            "Wait for its end, or pass another --output."
+        ) from None
+    except OSError:
+        logger.debug("The file system of %s knows no locks: nothing keeps a second finetune away.", path)
+
+
 def check_output(path: Path, resume: str) -> None:
     """Refuses a folder that a finetune could not write to without loss.
 
@@ -186,7 +226,8 @@ def save_tuned(tuned: TunedModel) -> None:
     config.architectures = ["GPT2ForSequenceClassification" if tuned.task.head == "classifier" else "GPT2LMHeadModel"]
     config.dtype = "float32"
     config.save_pretrained(partial)
-    tuned.model.generation_config.save_pretrained(partial) if tuned.model.can_generate() else None
+    if tuned.model.can_generate():
+        tuned.model.generation_config.save_pretrained(partial)
     tuned.tokenizer.save_pretrained(partial)
     save_weights(tuned.model, partial)
     partial.replace(folder)

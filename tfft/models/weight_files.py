@@ -1,6 +1,6 @@
 """Reads tensors from whichever file a Hugging Face folder holds, and writes them, without torch and without pickle.
 
-Inside tfft a tensor has one name and one layout, PyTorch's: ``transformer.h.0.attn.c_attn.weight``. Other
+Inside tfft a tensor has one name and one layout, PyTorch's: `transformer.h.0.attn.c_attn.weight`. Other
 layouts are translated while they are read, so that one check and one assignment serve them all.
 """
 
@@ -39,17 +39,17 @@ MASK_BUFFER = re.compile(r"\bh\.\d+\.attn\.(bias|masked_bias)$")
 def read_weights(folder: Path) -> dict[str, np.ndarray]:
     """Reads the weights of a Hugging Face GPT-2 folder, whichever file holds them.
 
-    ``model.safetensors`` goes first, then its sharded form, then ``tf_model.h5``. Names may lack the prefix
-    ``transformer.`` (the hub's gpt2) or be TensorFlow's. Mask buffers and a tied ``lm_head.weight`` go.
+    `model.safetensors` goes first, then its sharded form, then `tf_model.h5`. Names may lack the prefix
+    `transformer.` (the hub's gpt2) or be TensorFlow's. Mask buffers and a tied `lm_head.weight` go.
 
     Args:
-        folder: as ``save_pretrained`` of PyTorch, TensorFlow or tfft writes it.
+        folder: As `save_pretrained` of PyTorch, TensorFlow or tfft writes it.
 
     Returns:
         Arrays by PyTorch name, float32, in PyTorch layout; float16 and bfloat16 are widened, which is exact.
 
     Raises:
-        WeightsError: there are no weights, only pickled ones, or a torn file; a tensor is not a float or not
+        WeightsError: There are no weights, only pickled ones, or a torn file; a tensor is not a float or not
             finite; the language-model head is not tied to the embeddings.
     """
     path = _weights_file(Path(folder))
@@ -67,7 +67,7 @@ def find_weights(folder: Path) -> list[Path]:
     """Lists the files that hold a folder's weights, in a fixed order.
 
     Raises:
-        WeightsError: there are none, or only pickled ones.
+        WeightsError: There are none, or only pickled ones.
     """
     path = _weights_file(Path(folder))
     return [path, *_shard_paths(path)] if path.suffix == ".json" else [path]

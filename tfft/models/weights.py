@@ -28,38 +28,39 @@ def load_weights(model: TFPreTrainedModel, folder: Path, *, skip: Collection[str
     """Loads a folder's weights into a built model; nothing is assigned unless everything fits.
 
     Args:
-        model: a ``TFGPT2LMHeadModel`` or ``TFGPT2ForSequenceClassification`` after ``build_in_name_scope``.
-        folder: what ``read_weights`` reads.
-        skip: names left as they are in the model, whatever the folder holds of them: ``("score.weight",)`` starts
+        model: A `TFGPT2LMHeadModel` or `TFGPT2ForSequenceClassification` after `build_in_name_scope`.
+        folder: What `read_weights` reads.
+        skip: Names left as they are in the model, whatever the folder holds of them: `("score.weight",)` starts
             a classifier from a language model, and takes the language model out of a classifier.
 
     Raises:
-        WeightsError: as ``read_weights``, or a tensor is missing, extra or of another shape.
+        WeightsError: As `read_weights`, or a tensor is missing, extra or of another shape.
     """
     variables, weights = named_variables(model), read_weights(folder)
-    _assign(
-        {name: variable for name, variable in variables.items() if name not in skip},
-        {name: array for name, array in weights.items() if name not in skip},
-        source=str(folder),
-    )
+    variables = {name: variable for name, variable in variables.items() if name not in skip}
+    weights = {name: array for name, array in weights.items() if name not in skip}
+    _check_fit(variables, weights, folder)
+    for name, variable in variables.items():
+        array = weights[name].T if name == SCORE else weights[name]
+        variable.assign(array.reshape(variable.shape))
 
 
 def save_weights(model: TFPreTrainedModel, folder: Path, dtype: str = "float32") -> Path:
-    """Writes ``folder/model.safetensors`` as PyTorch's ``save_pretrained`` would, whole or not at all.
+    """Writes `folder/model.safetensors` as PyTorch's `save_pretrained` would, whole or not at all.
 
     Args:
-        model: a built model, as for ``load_weights``.
-        folder: made if it is absent.
+        model: A built model, as for `load_weights`.
+        folder: Made if it is absent.
         dtype: "float32", "float16" or "bfloat16".
 
     Returns:
-        The path of the file. It has no ``lm_head.weight``, which is tied to ``transformer.wte.weight``.
+        The path of the file. It has no `lm_head.weight`, which is tied to `transformer.wte.weight`.
 
     Raises:
-        WeightsError: the type is none of these, or a weight is not finite in that type.
+        WeightsError: The type is none of these, or a weight is not finite in that type.
 
     Source:
-        ``GPT2LMHeadModel._tied_weights_keys`` in transformers/models/gpt2/modeling_gpt2.py.
+        `GPT2LMHeadModel._tied_weights_keys` in transformers/models/gpt2/modeling_gpt2.py.
     """
     if dtype not in SAVED_TYPES:
         raise WeightsError(
@@ -81,19 +82,6 @@ def portable_weights(model: TFPreTrainedModel) -> dict[str, np.ndarray]:
     return {name: pytorch_layout(name, variable.numpy()) for name, variable in variables.items()}
 
 
-def assign_weights(model: TFPreTrainedModel, weights: dict[str, np.ndarray]) -> None:
-    """Assigns what ``portable_weights`` returned; nothing is assigned unless everything fits.
-
-    Args:
-        model: a built model, as for ``load_weights``.
-        weights: every tensor of the model by PyTorch name, float32, in PyTorch layout.
-
-    Raises:
-        WeightsError: a tensor is missing, extra or of another shape.
-    """
-    _assign(named_variables(model), weights, source="The dictionary of weights")
-
-
 def named_variables(model: TFPreTrainedModel) -> dict[str, tf.Variable]:
     """Returns a built model's variables by PyTorch name, in TensorFlow layout."""
     layers = {f"transformer.{name}": getattr(model.transformer, name) for name in ("wte", "wpe", "ln_f")}
@@ -109,14 +97,7 @@ def named_variables(model: TFPreTrainedModel) -> dict[str, tf.Variable]:
     }
 
 
-def _assign(variables: dict[str, tf.Variable], weights: dict[str, np.ndarray], source: str) -> None:
-    _check_fit(variables, weights, source)
-    for name, variable in variables.items():
-        array = weights[name].T if name == SCORE else weights[name]
-        variable.assign(array.reshape(variable.shape))
-
-
-def _check_fit(variables: dict[str, tf.Variable], weights: dict[str, np.ndarray], source: str) -> None:
+def _check_fit(variables: dict[str, tf.Variable], weights: dict[str, np.ndarray], folder: Path) -> None:
     shapes = {name: pytorch_layout(name, np.empty(value.shape)).shape for name, value in variables.items()}
     if missing := [name for name in shapes if name not in weights]:
         problem = f"lacks tensors of the model: {some(missing)}"
@@ -128,6 +109,6 @@ def _check_fit(variables: dict[str, tf.Variable], weights: dict[str, np.ndarray]
     else:
         return
     raise WeightsError(
-        f"{source} {problem}. Expected the model's {len(shapes)} tensors. Received: tensors={len(weights)}. "
+        f"{folder} {problem}. Expected the model's {len(shapes)} tensors. Received: tensors={len(weights)}. "
         "Build the model from the config.json that belongs to these weights."
     )

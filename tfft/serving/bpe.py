@@ -65,7 +65,7 @@ def read_bpe(tokenizer: PreTrainedTokenizerFast) -> BytePairEncoding:
 
 
 def _read_merges(model: dict[str, Any]) -> np.ndarray:
-    """The ids of left part, right part and merged token by rank, as int64 `(merges, 3)`."""
+    """The ids of left part, right part and merged token by rank, as int64 (merges, 3)."""
     vocabulary = model["vocab"]
     ids = [(vocabulary[left], vocabulary[right], vocabulary[left + right]) for left, right in model["merges"]]
     return np.array(ids, np.int64).reshape(-1, 3)
@@ -93,7 +93,7 @@ def _whole_pieces(model: BPE, vocabulary: dict[str, int]) -> tuple[list[bytes], 
 
 
 def _code_point_kinds() -> np.ndarray:
-    r"""The kind of every code point, as uint8 `(points,)`; those past the end are as the last.
+    r"""The kind of every code point, as uint8 (points,); those past the end are as the last.
 
     Asked of the regular expressions of `tokenizers` itself: what \p{L} holds depends on the Unicode version,
     and RE2, Python and ICU each follow their own.

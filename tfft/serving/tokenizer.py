@@ -53,10 +53,10 @@ class GraphTokenizer(tf.Module):
         """Encodes texts, eagerly or within a `tf.function`.
 
         Args:
-            text: string `(batch,)`, UTF-8; any batch, any length, empty strings too.
+            text: string (batch,), UTF-8; any batch, any length, empty strings too.
 
         Returns:
-            int32 ragged `(batch, None)`, the input_ids of each text.
+            int32 ragged (batch, None), the input_ids of each text.
         """
         # The tables live on the CPU: what a GPU computed between two lookups would be copied there and back.
         with tf.device("/cpu:0"):
@@ -68,7 +68,7 @@ class GraphTokenizer(tf.Module):
             return tf.RaggedTensor.from_row_splits(pieces, splits, validate=False).merge_dims(1, 2)
 
     def _piece_starts(self, points: tf.RaggedTensor) -> tf.Tensor:
-        """Marks where GPT-2's pattern starts a match, as bool `(points,)`."""
+        """Marks where GPT-2's pattern starts a match, as bool (points,)."""
         flat, is_first = points.flat_values, _mark_first(points)
         is_last = tf.roll(is_first, -1, 0)
         border = tf.constant(BORDER, tf.uint8)
@@ -82,7 +82,7 @@ class GraphTokenizer(tf.Module):
         return _split_contractions(flat, visible | blank, is_last)
 
     def _encode(self, pieces: tf.Tensor) -> tf.RaggedTensor:
-        """Encodes string `(pieces,)` as int32 ragged `(pieces, None)`."""
+        """Encodes string (pieces,) as int32 ragged (pieces, None)."""
         whole = self._whole.lookup(pieces)
         is_whole = whole >= 0
         # A whole piece joins the merges as the one token it is; a single byte, any byte, keeps its place.
@@ -98,7 +98,7 @@ class GraphTokenizer(tf.Module):
         return tf.RaggedTensor.from_value_rowids(tf.cast(tokens, tf.int32), rows, size, validate=False)
 
     def _merge(self, tokens: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Merges the tokens of every row to the end; int64 `(tokens,)` each, rows ascending."""
+        """Merges the tokens of every row to the end; int64 (tokens,) each, rows ascending."""
 
         def merge_some(tokens: tf.Tensor, rows: tf.Tensor, _: tf.Tensor) -> tuple[tf.Tensor, ...]:
             ranks = self._ranks(tokens, rows)
@@ -116,12 +116,12 @@ class GraphTokenizer(tf.Module):
         return tokens, rows
 
     def _ranks(self, tokens: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """The rank of the pair that each token makes with the next, as int32 `(tokens,)`."""
+        """The rank of the pair that each token makes with the next, as int32 (tokens,)."""
         ranks = self._pairs.lookup(tokens[:-1] * self._vocabulary_size + tokens[1:])
         return tf.concat([tf.where(rows[:-1] == rows[1:], ranks, self._never), [self._never]], 0)
 
     def _mergeable(self, ranks: tf.Tensor, rows: tf.Tensor) -> tf.Tensor:
-        """Where the pairs start that the class docstring lets merge together, as int64 `(pairs,)`."""
+        """Where the pairs start that the class docstring lets merge together, as int64 (pairs,)."""
 
         def lowest_in_row(values: tf.Tensor) -> tf.Tensor:
             return tf.gather(tf.math.segment_min(values, rows), rows)
@@ -134,7 +134,7 @@ class GraphTokenizer(tf.Module):
 
 
 def _mark_first(points: tf.RaggedTensor) -> tf.Tensor:
-    """Marks the first code point of each text, as bool `(points,)`."""
+    """Marks the first code point of each text, as bool (points,)."""
     starts = points.row_starts()
     # An empty text starts where the next one does; at the end of the batch that is past the last code point.
     size = tf.size(points.flat_values, tf.int64) + 1
@@ -162,7 +162,7 @@ def _any_of(characters: str, points: tf.Tensor) -> tf.Tensor:
 
 
 def _cut(points: tf.Tensor, starts: tf.Tensor) -> tf.Tensor:
-    """Cuts int32 `(points,)` at the starts, as string `(pieces,)`."""
+    """Cuts int32 (points,) at the starts, as string (pieces,)."""
     splits = tf.concat([starts, [tf.size(points, tf.int64)]], 0)
     return tf.strings.unicode_encode(tf.RaggedTensor.from_row_splits(points, splits, validate=False), "UTF-8")
 

@@ -10,7 +10,7 @@ import datasets
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
 from tfft.models.loading import Model, Shape, build_scratch, load_model
-from tfft.models.run_folder import FINISHED, RunFolder, TunedModel, check_output, open_run, save_tuned
+from tfft.models.run_folder import FINISHED, RunFolder, TunedModel, check_output, claim, open_run, save_tuned
 from tfft.runtime import package_versions, set_up_training
 from tfft.training.fitting import fit
 from tfft.training.preparation import Preparation, count_cut, prepare
@@ -52,6 +52,7 @@ def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Fi
     Raises:
         UsageError: A file or folder is not as it must be, or settings do not fit together.
         DataError: The records cannot be learned from.
+        OutOfMemoryError: The device cannot hold a batch.
         DivergedError: The loss is not finite any more.
         PreemptedError: A signal asked to stop; the state is saved.
     """
@@ -60,7 +61,18 @@ def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Fi
     set_up_training(config.seed, config.precision)
     prepared = prepare(path, config)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_SETTINGS}
-    run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
+    with claim(output):
+        run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
+        tuned = _tune(run, prepared, config)
+    return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
+
+
+def finish(run: RunFolder, metrics: dict) -> None:
+    """Writes the final metrics into run.json: from here on the run is finished, and never changed."""
+    run.write_manifest(status=FINISHED, metrics=metrics)
+
+
+def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig) -> TunedModel:
     model = _build(prepared, config)
     _describe(run, prepared, model)
     facts = fit(model, prepared.rows, prepared.validation_rows, config, run)
@@ -68,12 +80,7 @@ def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Fi
     tuned = TunedModel(model, prepared.tokenizer, prepared.task, prepared.labels, prepared.sequence_length, run.model)
     if not run.model.exists():
         save_tuned(tuned)
-    return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
-
-
-def finish(run: RunFolder, metrics: dict) -> None:
-    """Writes the final metrics into run.json: from here on the run is finished, and never changed."""
-    run.write_manifest(status=FINISHED, metrics=metrics)
+    return tuned
 
 
 def _build(prepared: Preparation, config: FinetuneConfig) -> Model:

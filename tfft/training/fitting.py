@@ -5,9 +5,11 @@ import math
 from collections.abc import Callable
 
 import datasets
+import tensorflow as tf
 
 from tfft.config import FinetuneConfig
 from tfft.data.batching import TrainingPlan, evaluation_batches, row_lengths, training_batches
+from tfft.errors import OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import GPT2Classifier
 from tfft.models.loading import Model
@@ -45,6 +47,7 @@ def fit(
 
     Raises:
         DivergedError: The loss is not finite any more.
+        OutOfMemoryError: A batch does not fit in the device's memory.
         PreemptedError: A signal asked to stop; the state is saved.
     """
     plan = TrainingPlan(row_lengths(rows), config.batch_size, config.seed)
@@ -71,7 +74,7 @@ def fit(
                 *([EarlyStopping(history, config.patience)] if config.patience else []),
                 stopper,
             ]
-            model.fit(training_batches(rows, plan, start, total_steps), verbose=0, callbacks=callbacks)
+            _run(model, training_batches(rows, plan, start, total_steps), callbacks, config)
     steps = int(model.optimizer.iterations)
     best_step = _keep_best(model, checkpoints, steps)
     events.write("finished", step=steps, best_step=best_step)
@@ -100,6 +103,16 @@ def choose_monitor(config: FinetuneConfig, model: Model) -> str:
 def every(interval: int, last: int) -> Callable[[int], bool]:
     """Returns what tells whether something is due after a step: each `interval` steps, and after the last."""
     return lambda step: step % interval == 0 or step == last
+
+
+def _run(model: Model, batches: tf.data.Dataset, callbacks: list, config: FinetuneConfig) -> None:
+    try:
+        model.fit(batches, verbose=0, callbacks=callbacks)
+    except tf.errors.ResourceExhaustedError as error:
+        raise OutOfMemoryError(
+            f"The device has no memory left: {error.message.splitlines()[0][:200]}. Expected a batch of "
+            f"{config.batch_size} rows to fit. The last checkpoint is whole. Lower --batch-size or --sequence-length."
+        ) from None
 
 
 def _go_on(model: Model, checkpoints: Checkpoints) -> int:

@@ -1,11 +1,12 @@
 """What a run measured, one row an evaluation, in a file that says the same however often the run was interrupted."""
 
 import csv
-import os
+import io
 from pathlib import Path
 
 from tfft.models.checkpoints import rank_metrics
 from tfft.models.run_folder import read_history
+from tfft.runtime import write_text
 
 
 class History:
@@ -36,11 +37,8 @@ class History:
         return len(ranks) - 1 - ranks.index(min(ranks))
 
     def _write(self) -> None:
-        temporary = self.path.with_suffix(".tmp")
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.DictWriter(file, fieldnames=list(self.rows[0]) if self.rows else ["step"])
-            writer.writeheader()
-            writer.writerows(self.rows)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self.path)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[0]) if self.rows else ["step"])
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_text(self.path, text.getvalue())

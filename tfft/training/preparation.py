@@ -153,7 +153,7 @@ def _train_tokenizer(records: Records, held_out: np.ndarray, task: Task, archite
 
 def _report(rows: datasets.Dataset, validation_rows: datasets.Dataset, sequence_length: int) -> None:
     if not len(validation_rows):
-        logger.info("Too few records to hold any out: nothing is validated. Pass --validation FILE to do so.")
+        logger.info("Nothing is held out to validate on. Pass --validation FILE, or raise --validation-fraction.")
     cut = count_cut(rows)
     if cut["cut_records"]:
         logger.info(
