@@ -224,7 +224,7 @@ def test_the_message_lists_no_more_than_twenty_labels(tokenizer):
 @pytest.mark.parametrize("label", [None, "", "  "])
 def test_a_missing_label_is_refused_in_training_alone(label, read, tokenizer):
     records = read([{"text": "a", "label": "good"}, {"text": "b", "label": label}])
-    with pytest.raises(DataError, match=r"^Line 3 of .* has a label the model does not know\..*Received: label=None\."):
+    with pytest.raises(DataError, match=r"^Line 3 of .* has no label\..*Received: label=None\."):
         Encoder(CLASSIFICATION, tokenizer, 8, LABELS).encode(records)
     rows = Encoder(CLASSIFICATION, tokenizer, 8, LABELS, strict=False).encode(records)
     assert rows["labels"][:] == [1, IGNORED_LABEL]

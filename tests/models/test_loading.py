@@ -98,17 +98,19 @@ def test_whatever_the_hubs_client_raises_is_one_line(monkeypatch, tmp_path, erro
         resolve_model("someone/model")
 
 
-def test_the_hub_is_asked_for_no_pickle(monkeypatch, tmp_path, folders):
-    asked = {}
+@pytest.mark.parametrize("has_safetensors", [True, False])
+def test_the_hub_is_asked_for_no_pickle_and_for_no_weights_twice(monkeypatch, tmp_path, folders, has_safetensors):
+    folder, asked = folders["text"] if has_safetensors else tmp_path, []
 
     def download(name, allow_patterns):
-        asked.update(name=name, patterns=allow_patterns)
-        return str(folders["text"])
+        asked.append((name, allow_patterns))
+        return str(folder)
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert resolve_model("someone/model") == folders["text"]
-    assert asked == {"name": "someone/model", "patterns": ["*.json", "*.safetensors", "tf_model.h5", "merges.txt"]}
+    assert resolve_model("someone/model") == folder
+    wanted = [["*.json", "*.safetensors", "merges.txt"], *([] if has_safetensors else [["tf_model.h5"]])]
+    assert asked == [("someone/model", patterns) for patterns in wanted]
 
 
 # Architectures

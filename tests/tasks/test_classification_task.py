@@ -48,6 +48,12 @@ def test_name_label(value, name):
     assert name_label(value) == name
 
 
+@pytest.mark.parametrize("value", [["good"], {"is": "good"}, []])
+def test_name_label_refuses_what_names_no_one_class(value):
+    with pytest.raises(DataError, match=r"Expected a string, an integer or a boolean\. Received: label="):
+        name_label(value)
+
+
 def test_labels_are_ordered_alike_whatever_the_order_of_the_records():
     values = ["b", "a", " b", "c", None, "B", "", "é"] * 3
     expected = ("B", "a", "b", "c", "é")

@@ -70,7 +70,7 @@ def test_a_loss_that_is_no_number_ends_the_run(at, loss):
     with pytest.raises(DivergedError) as caught:
         at(DivergenceGuard(), 7, loss=loss)
     assert str(caught.value) == (
-        f"The loss is {loss} at step 7. Expected a finite number. The last checkpoint is whole. "
+        f"The loss is {loss} at step 7. Expected a finite number. Every checkpoint is whole. "
         "Lower --learning-rate, or raise --warmup-fraction."
     )
     assert caught.value.exit_code == 5

@@ -122,7 +122,7 @@ def test_a_missing_label_is_refused(settings, tmp_path):
     records = write(
         tmp_path / "a.jsonl", {"text": "a", "label": "x"}, {"text": "b", "label": None}, {"text": "c", "label": "y"}
     )
-    with refused(DataError, f"Line 2 of {records} has a label the model does not know", "label=None"):
+    with refused(DataError, f"Line 2 of {records} has no label", "label=None"):
         prepare(records, settings())
 
 

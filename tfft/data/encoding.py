@@ -88,8 +88,9 @@ class Encoder:
         if example.label is None and not self.strict:
             return
         if example.label not in self.labels:
+            problem = "no label" if example.label is None else "a label the model does not know"
             raise DataError(
-                f"{records.where(index)} has a label the model does not know. Expected one of "
+                f"{records.where(index)} has {problem}. Expected one of "
                 f"{', '.join(self.labels[:20])}. Received: label={example.label!r}. Mend or remove the record, "
                 "or train on records that hold this class."
             )

@@ -90,7 +90,7 @@ class Checkpoints:
         except WeightsError:
             raise DivergedError(
                 f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
-                "The last checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
+                "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
             ) from None
         tensors = {name: value.numpy() for name, value in _state_variables(model).items()}
         write_tensors(partial / "state.safetensors", tensors)

@@ -18,7 +18,8 @@ from tfft.models.weights import load_weights
 SCRATCH = "scratch"
 BASE_FOLDER = Path(__file__).parents[1] / "base"
 HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-HUB_FILES = ("*.json", "*.safetensors", "tf_model.h5", "merges.txt")
+HUB_FILES = ["*.json", "*.safetensors", "merges.txt"]
+OLD_HUB_FILES = ["tf_model.h5"]  # as large as the weights beside it: only where there are no others
 SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 
 Model = GPT2LanguageModel | GPT2Classifier
@@ -51,12 +52,15 @@ def _fetch(name: str) -> Path:
     from huggingface_hub import snapshot_download  # loads an HTTP client, which most runs never need
 
     try:
-        return Path(snapshot_download(name, allow_patterns=list(HUB_FILES)))
+        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(name, allow_patterns=OLD_HUB_FILES)
     except Exception as error:  # the hub's client raises errors of many libraries
         raise UsageError(
             f"There is no folder {name}, and the hub does not give a model of that name: {_reason(error)}. "
             "Pass --model scratch, or a folder that holds the model."
         ) from None
+    return folder
 
 
 def _reason(error: Exception) -> str:
@@ -80,7 +84,10 @@ def load_config(path: Path) -> GPT2Config:
         model_type = values.get("model_type", "gpt2")
         config = GPT2Config(**values)
     except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} cannot be read: {_reason(error)}. Pass a GPT-2's config.json.") from None
+        raise UsageError(
+            f"{path} cannot be read: {_reason(error)}. Expected a JSON object with a GPT-2's architecture. "
+            "Pass a GPT-2's config.json."
+        ) from None
     if model_type != "gpt2":
         raise UsageError(
             f"{path} is not a GPT-2. Expected model_type 'gpt2'. Received: {model_type!r}. "

@@ -27,7 +27,15 @@ def name_label(value: Any) -> str | None:
 
     Returns:
         The name without surrounding space, or None where there is no label.
+
+    Raises:
+        DataError: The value is a list or an object, which name no one class.
     """
+    if isinstance(value, list | dict):
+        raise DataError(
+            "A record belongs to more or to less than one class. Expected a string, an integer or a boolean. "
+            f"Received: label={value!r:.80}. Give every record one label, or pass --column label=COLUMN."
+        )
     if value is None or value != value:  # a missing number is not a number
         return None
     if isinstance(value, bool):
@@ -47,7 +55,7 @@ def order_labels(values: Iterable[Any]) -> tuple[str, ...]:
         The distinct names in their order, the same whatever the order of the records.
 
     Raises:
-        DataError: There are fewer than two classes.
+        DataError: There are fewer than two classes, or a value names none.
     """
     names = {name for name in map(name_label, values) if name is not None}
     if len(names) < 2:

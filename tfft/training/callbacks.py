@@ -46,7 +46,7 @@ def check_loss(name: str, loss: float, step: int) -> None:
     if not math.isfinite(loss):
         raise DivergedError(
             f"The {name} is {loss} at step {step}. Expected a finite number. "
-            "The last checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
+            "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
         )
 
 

@@ -111,7 +111,7 @@ def _run(model: Model, batches: tf.data.Dataset, callbacks: list, config: Finetu
     except tf.errors.ResourceExhaustedError as error:
         raise OutOfMemoryError(
             f"The device has no memory left: {error.message.splitlines()[0][:200]}. Expected a batch of "
-            f"{config.batch_size} rows to fit. The last checkpoint is whole. Lower --batch-size or --sequence-length."
+            f"{config.batch_size} rows to fit. Every checkpoint is whole. Lower --batch-size or --sequence-length."
         ) from None
 
 
