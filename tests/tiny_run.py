@@ -47,7 +47,7 @@ def language_model_run(base: Path) -> Path:
 @functools.cache
 def exported(base: Path) -> Path:
     """Exports the classifier as version 1; returns the folder of versions, which no test may change."""
-    from tfft.models.run_folder import load_tuned
+    from tfft.models.tuned_model import load_tuned
     from tfft.serving.export import export_model
 
     return export_model(load_tuned(str(classifier_run(base))), base / "savedmodels" / "reviews").parent

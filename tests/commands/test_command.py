@@ -8,7 +8,8 @@ import pytest
 from click.testing import CliRunner
 
 from tfft import errors
-from tfft.commands.command import TfftCommand, format_metrics, set_up_talk, show_result, talk_options
+from tfft.commands.command import TfftCommand, set_up_talk, show_result, talk_options
+from tfft.commands.figures import MATRIX_CLASSES, format_metrics
 from tfft.metrics import classification_metrics, token_metrics
 
 CODES = {
@@ -131,3 +132,24 @@ def test_metrics_of_a_classifier_stand_in_columns():
     assert confusion[0].split("  ")[0] == "right \\ predicted"
     assert [line.split()[-2:] for line in confusion[1:]] == [["1", "0"], ["1", "1"]]
     assert len({len(line) for line in scores}) == len({len(line) for line in confusion}) == 1
+
+
+def many_classes(names):
+    per_class = {name: {"precision": 0.5, "recall": 0.5, "f1": 0.5, "support": 3} for name in names}
+    matrix = [[row * column for column in range(len(names))] for row in range(len(names))]
+    return {"accuracy": 0.5, "per_class": per_class, "confusion_matrix": matrix}
+
+
+def test_names_of_classes_fit_in_their_cells():
+    lines = format_metrics(many_classes(["a\nb", "x" * 5000]))
+    assert max(map(len, lines)) < 100
+    assert any(line.startswith("a?b ") for line in lines)
+    assert any(line.startswith("x" * 23 + "…") for line in lines)
+
+
+def test_more_classes_than_a_terminal_holds_give_the_most_confused_pairs():
+    names = [f"class {number}" for number in range(MATRIX_CLASSES + 1)]
+    lines = format_metrics(many_classes(names))
+    place = lines.index("most often confused, right -> predicted:")
+    assert lines[place + 1 : place + 3] == ["   132  class 11 -> class 12", "   132  class 12 -> class 11"]
+    assert max(map(len, lines)) < 100

@@ -5,7 +5,7 @@ import tiny_run
 @pytest.fixture(scope="session")
 def tuned(tmp_path_factory):
     """A tiny classifier, loaded from its run folder."""
-    from tfft.models.run_folder import load_tuned
+    from tfft.models.tuned_model import load_tuned
 
     return load_tuned(str(tiny_run.classifier_run(tmp_path_factory.getbasetemp())))
 
@@ -13,6 +13,6 @@ def tuned(tmp_path_factory):
 @pytest.fixture(scope="session")
 def tuned_language_model(tmp_path_factory):
     """A tiny language model, loaded from its run folder."""
-    from tfft.models.run_folder import load_tuned
+    from tfft.models.tuned_model import load_tuned
 
     return load_tuned(str(tiny_run.language_model_run(tmp_path_factory.getbasetemp())))

@@ -21,7 +21,7 @@ from tfft.models.loading import (
     load_model,
     resolve_model,
 )
-from tfft.models.run_folder import TunedModel, save_tuned
+from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.models.weights import portable_weights
 from tfft.tasks.registry import TASKS
 

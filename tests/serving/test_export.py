@@ -8,7 +8,7 @@ import tensorflow as tf
 import tiny_run
 
 from tfft.errors import ParityError, UsageError
-from tfft.models.run_folder import load_tuned
+from tfft.models.tuned_model import load_tuned
 from tfft.serving import export, parity
 from tfft.serving.export import export_model
 from tfft.serving.saved_model import ask

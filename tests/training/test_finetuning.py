@@ -16,7 +16,8 @@ from tfft.config import FinetuneConfig
 from tfft.data.batching import evaluation_batches
 from tfft.errors import DataError, DivergedError, PreemptedError, UsageError
 from tfft.models.checkpoints import Checkpoints
-from tfft.models.run_folder import RunFolder, load_tuned
+from tfft.models.run_folder import RunFolder
+from tfft.models.tuned_model import load_tuned
 from tfft.models.weights import portable_weights
 from tfft.training import fitting
 from tfft.training.callbacks import Progress

@@ -8,8 +8,8 @@ import pytest
 from tfft.config import FinetuneConfig
 from tfft.errors import DataError, UsageError
 from tfft.models.loading import Shape, build_scratch
-from tfft.models.run_folder import TunedModel, save_tuned
 from tfft.models.tokenization import train_tokenizer
+from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.tasks.registry import TASKS
 from tfft.training.preparation import count_cut, prepare
 

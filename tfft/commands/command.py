@@ -11,6 +11,7 @@ from typing import Any
 import click
 from tqdm import tqdm
 
+from tfft.commands.figures import format_metrics
 from tfft.errors import TfftError, UsageError
 
 INTERRUPTED = 130  # what a shell reports of a program that Ctrl-C ended
@@ -95,29 +96,3 @@ def show_result(result: dict[str, Any], as_json: bool) -> None:
             click.echo("\n".join(format_metrics(value)))
         else:
             click.echo(f"{name}: {value}")
-
-
-def format_metrics(metrics: dict[str, Any]) -> list[str]:
-    """Lays metrics out in lines: the plain figures, then a row a class and the confusion matrix."""
-    lines = [f"{name.replace('_', ' ')}: {_number(value)}" for name, value in metrics.items() if _is_plain(value)]
-    if "per_class" not in metrics:
-        return lines
-    names = list(metrics["per_class"])
-    width = max(map(len, ["right \\ predicted", *names]))
-    head = ["precision", "recall", "f1", "support"]
-    lines += ["", " " * width + "".join(f"{name:>11}" for name in head)]
-    for name, scores in metrics["per_class"].items():
-        lines.append(f"{name:<{width}}" + "".join(f"{_number(scores[key]):>11}" for key in head))
-    cell = max(10, *map(len, names)) + 1
-    lines += ["", "right \\ predicted".ljust(width) + "".join(f"{name:>{cell}}" for name in names)]
-    for name, row in zip(names, metrics["confusion_matrix"], strict=True):
-        lines.append(f"{name:<{width}}" + "".join(f"{count:>{cell}}" for count in row))
-    return lines
-
-
-def _is_plain(value: Any) -> bool:
-    return isinstance(value, int | float)
-
-
-def _number(value: float) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4f}"

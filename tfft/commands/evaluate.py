@@ -24,7 +24,7 @@ def evaluate(run: str, records: Path, column: dict[str, str], as_json: bool) -> 
     silence_libraries()
     from tfft.data.records import read_records
     from tfft.evaluation.scoring import evaluate_records
-    from tfft.models.run_folder import load_tuned
+    from tfft.models.tuned_model import load_tuned
     from tfft.tasks.registry import choose_task
 
     tuned, read = load_tuned(run), read_records(records, column)

@@ -24,7 +24,7 @@ def export(run: str, output: Path, as_json: bool) -> None:
     from tfft.runtime import silence_libraries
 
     silence_libraries()
-    from tfft.models.run_folder import load_tuned
+    from tfft.models.tuned_model import load_tuned
     from tfft.serving.export import export_model
 
     show_result({"run": run, "savedmodel": str(export_model(load_tuned(run), output))}, as_json)

@@ -27,7 +27,7 @@ def predict(run: str, records: Path, output: Path, column: dict[str, str], as_js
     silence_libraries()
     from tfft.data.records import read_records
     from tfft.evaluation.prediction import check_target, predict_file
-    from tfft.models.run_folder import load_tuned
+    from tfft.models.tuned_model import load_tuned
 
     check_target(output)
     read = read_records(records, column)

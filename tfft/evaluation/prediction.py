@@ -12,7 +12,7 @@ import numpy as np
 from tfft.data.records import Records
 from tfft.errors import DataError, UsageError
 from tfft.evaluation.scoring import encode_records, score_rows
-from tfft.models.run_folder import TunedModel
+from tfft.models.tuned_model import TunedModel
 from tfft.models.weight_files import find_weights
 from tfft.runtime import hash_files, hash_text
 

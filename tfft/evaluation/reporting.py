@@ -9,7 +9,8 @@ from tfft.data.records import Records
 from tfft.evaluation.report import write_report
 from tfft.evaluation.scoring import measure, score_rows
 from tfft.metrics import SMALLEST_PROBABILITY
-from tfft.models.run_folder import RunFolder, TunedModel
+from tfft.models.run_folder import RunFolder
+from tfft.models.tuned_model import TunedModel
 
 WORST_RECORDS = 20
 WORST_CHARACTERS = 20_000  # of a record's text in the page, which must stay one a browser opens

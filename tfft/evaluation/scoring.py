@@ -10,7 +10,7 @@ from tfft.data.encoding import Encoder
 from tfft.data.records import Records
 from tfft.errors import DataError
 from tfft.metrics import classification_metrics, token_metrics
-from tfft.models.run_folder import TunedModel
+from tfft.models.tuned_model import TunedModel
 from tfft.tasks.task import IGNORED_LABEL
 
 BATCH_SIZE = 32  # rows at a time where nobody trains: enough to fill two cores, little memory

@@ -2,7 +2,6 @@
 
 import contextlib
 import csv
-import fcntl
 import json
 import logging
 import os
@@ -11,23 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from transformers import GPT2TokenizerFast
-
 from tfft.errors import UsageError
-from tfft.models.loading import (
-    Model,
-    Shape,
-    is_classifier,
-    label_names,
-    load_config,
-    load_model,
-    resolve_model,
-)
-from tfft.models.tokenization import load_tokenizer
-from tfft.models.weights import save_weights
 from tfft.runtime import write_json
-from tfft.tasks.registry import TASKS
-from tfft.tasks.task import Task
+
+try:
+    import fcntl
+except ImportError:  # Windows has no locks on folders
+    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +105,8 @@ def open_run(path: Path, identity: dict[str, Any], resume: str) -> RunFolder:
     check_output(path, resume)
     run = RunFolder(path)
     manifest = run.read_manifest()
-    if manifest:
+    # Without a checkpoint there is nothing to go on from: the run begins anew, under any settings.
+    if any(run.checkpoints.glob("step-*")):
         _check_identity(path, manifest["identity"], identity)
     path.mkdir(parents=True, exist_ok=True)
     run.write_manifest(status=RUNNING, identity=identity)
@@ -133,9 +123,12 @@ def claim(path: Path) -> Iterator[None]:
         path: The folder of `--output`.
 
     Raises:
-        UsageError: Another process writes to it.
+        UsageError: The folder cannot be made, or another process writes to it.
     """
-    path.mkdir(parents=True, exist_ok=True)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path} cannot be made there. Expected a new folder. Pass another --output.") from None
     folder = os.open(path, os.O_RDONLY)
     try:
         _lock(folder, path)
@@ -145,6 +138,8 @@ def claim(path: Path) -> Iterator[None]:
 
 
 def _lock(folder: int, path: Path) -> None:
+    if fcntl is None:
+        return
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -189,71 +184,3 @@ def _check_identity(path: Path, before: dict[str, Any], now: dict[str, Any]) -> 
             f"{path} holds an unfinished run that began otherwise. Expected the same settings and data to go on. "
             f"Received: {listed}. Repeat the first command, or pass another --output."
         )
-
-
-@dataclass(frozen=True)
-class TunedModel:
-    """A model with what is needed to ask it.
-
-    Attributes:
-        model: The model with its weights.
-        tokenizer: Its tokenizer.
-        task: What it learned.
-        labels: Its classes in order; empty for a language model.
-        sequence_length: Tokens in a row, at most.
-        folder: The Hugging Face folder it stands in.
-    """
-
-    model: Model
-    tokenizer: GPT2TokenizerFast
-    task: Task
-    labels: tuple[str, ...]
-    sequence_length: int
-    folder: Path
-
-
-def save_tuned(tuned: TunedModel) -> None:
-    """Writes the model's folder, which PyTorch's transformers loads too; complete, or not there at all.
-
-    Args:
-        tuned: The model to write; its folder must not exist.
-    """
-    folder = tuned.folder
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
-    config = type(tuned.model.config).from_dict(tuned.model.config.to_dict())
-    config.use_cache = True
-    config.architectures = ["GPT2ForSequenceClassification" if tuned.task.head == "classifier" else "GPT2LMHeadModel"]
-    config.dtype = "float32"
-    config.save_pretrained(partial)
-    if tuned.model.can_generate():
-        tuned.model.generation_config.save_pretrained(partial)
-    tuned.tokenizer.save_pretrained(partial)
-    save_weights(tuned.model, partial)
-    partial.replace(folder)
-
-
-def load_tuned(name: str) -> TunedModel:
-    """Loads the model of a run, of a Hugging Face folder or of the hub.
-
-    Args:
-        name: RUN on the command line.
-
-    Raises:
-        UsageError: There is no such model.
-        WeightsError: The weights are not those of the configuration.
-    """
-    folder = resolve_model(name)
-    config = load_config(folder)
-    manifest = RunFolder(folder.parent).read_manifest() if folder.name == "model" else {}
-    task = TASKS.get(manifest.get("task")) or TASKS["classification" if is_classifier(config) else "text"]
-    labels = label_names(config) if task.head == "classifier" else ()
-    tokenizer = load_tokenizer(folder)
-    return TunedModel(
-        model=load_model(folder, tokenizer, Shape(task.head, labels)),
-        tokenizer=tokenizer,
-        task=task,
-        labels=labels,
-        sequence_length=manifest.get("sequence_length", config.n_positions),
-        folder=folder,
-    )

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from tfft.models.run_folder import TunedModel
+from tfft.models.tuned_model import TunedModel
 from tfft.serving.tokenizer import GraphTokenizer
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")

@@ -7,7 +7,7 @@ from pathlib import Path
 import tensorflow as tf
 
 from tfft.errors import UsageError
-from tfft.models.run_folder import TunedModel
+from tfft.models.tuned_model import TunedModel
 from tfft.serving.classification import ServedClassifier
 from tfft.serving.parity import check_parity
 from tfft.serving.versions import next_version

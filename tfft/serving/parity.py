@@ -13,7 +13,7 @@ import numpy as np
 from tfft.data.encoding import Encoder, tokenize
 from tfft.data.records import Records
 from tfft.errors import ParityError
-from tfft.models.run_folder import TunedModel
+from tfft.models.tuned_model import TunedModel
 from tfft.serving import saved_model
 
 TOLERANCE = 1e-4  # float32 sums in another order, over a dozen layers

@@ -88,19 +88,8 @@ def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
     tokenizer = load_tokenizer(folder) if folder else _train_tokenizer(records, held_out, task, architecture)
 
     encoder = Encoder(task, tokenizer, sequence_length, labels)
-    rows = encoder.encode(records)
-    if config.validation:
-        validation = read_records(config.validation, config.column)
-        choose_task(task.name, validation.rows.column_names, config.validation)
-        validation_rows = encoder.encode(validation)
-    else:
-        validation = records
-        rows, validation_rows = divide(rows, held_out, config.validation_fraction)
-    if config.patience and not len(validation_rows):
-        raise UsageError(
-            f"Nothing is held out to be patient with. Received: --patience={config.patience}. "
-            "Pass --validation FILE, raise --validation-fraction, or leave --patience out."
-        )
+    rows, validation_rows, validation_records = _encode(encoder, records, held_out, config)
+    _check_patience(validation_rows, config)
     _report(rows, validation_rows, sequence_length)
     return Preparation(
         records=records,
@@ -112,7 +101,7 @@ def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
         sequence_length=sequence_length,
         rows=rows,
         validation_rows=validation_rows,
-        validation_records=validation,
+        validation_records=validation_records,
     )
 
 
@@ -149,6 +138,27 @@ def _train_tokenizer(records: Records, held_out: np.ndarray, task: Task, archite
     column = records.rows.select(learned, keep_in_memory=True)[task.columns[0]]
     texts = (text for text in column if isinstance(text, str))
     return train_tokenizer(texts, architecture.vocab_size, architecture.n_positions)
+
+
+def _encode(
+    encoder: Encoder, records: Records, held_out: np.ndarray, config: FinetuneConfig
+) -> tuple[datasets.Dataset, datasets.Dataset, Records]:
+    rows = encoder.encode(records)
+    if not config.validation:
+        return *divide(rows, held_out, config.validation_fraction), records
+    validation = read_records(config.validation, config.column)
+    choose_task(encoder.task.name, validation.rows.column_names, config.validation)
+    if hash_files([validation.path]) == hash_files([records.path]):
+        logger.warning("%s is validated on what it learns from: its figures say nothing of new records.", records.path)
+    return rows, encoder.encode(validation), validation
+
+
+def _check_patience(validation_rows: datasets.Dataset, config: FinetuneConfig) -> None:
+    if config.patience and not len(validation_rows):
+        raise UsageError(
+            f"Nothing is held out to be patient with. Received: --patience={config.patience}. "
+            "Pass --validation FILE, raise --validation-fraction, or leave --patience out."
+        )
 
 
 def _report(rows: datasets.Dataset, validation_rows: datasets.Dataset, sequence_length: int) -> None:

@@ -1,0 +1,81 @@
+"""A model with all that is needed to ask it: saved as a Hugging Face folder, loaded from a run, a folder or the hub."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import GPT2TokenizerFast
+
+from tfft.models.loading import Model, Shape, is_classifier, label_names, load_config, load_model, resolve_model
+from tfft.models.run_folder import RunFolder
+from tfft.models.tokenization import load_tokenizer
+from tfft.models.weights import save_weights
+from tfft.tasks.registry import TASKS
+from tfft.tasks.task import Task
+
+
+@dataclass(frozen=True)
+class TunedModel:
+    """A model and what goes with it.
+
+    Attributes:
+        model: The model with its weights.
+        tokenizer: Its tokenizer.
+        task: What it learned.
+        labels: Its classes in order; empty for a language model.
+        sequence_length: Tokens in a row, at most.
+        folder: The Hugging Face folder it stands in.
+    """
+
+    model: Model
+    tokenizer: GPT2TokenizerFast
+    task: Task
+    labels: tuple[str, ...]
+    sequence_length: int
+    folder: Path
+
+
+def save_tuned(tuned: TunedModel) -> None:
+    """Writes the model's folder, which PyTorch's transformers loads too; complete, or not there at all.
+
+    Args:
+        tuned: The model to write; its folder must not exist.
+    """
+    folder = tuned.folder
+    partial = folder.with_name(f".{folder.name}.partial")
+    partial.mkdir(parents=True, exist_ok=True)
+    config = type(tuned.model.config).from_dict(tuned.model.config.to_dict())
+    config.use_cache = True
+    config.architectures = ["GPT2ForSequenceClassification" if tuned.task.head == "classifier" else "GPT2LMHeadModel"]
+    config.dtype = "float32"
+    config.save_pretrained(partial)
+    if tuned.model.can_generate():
+        tuned.model.generation_config.save_pretrained(partial)
+    tuned.tokenizer.save_pretrained(partial)
+    save_weights(tuned.model, partial)
+    partial.replace(folder)
+
+
+def load_tuned(name: str) -> TunedModel:
+    """Loads the model of a run, of a Hugging Face folder or of the hub.
+
+    Args:
+        name: RUN on the command line.
+
+    Raises:
+        UsageError: There is no such model.
+        WeightsError: The weights are not those of the configuration.
+    """
+    folder = resolve_model(name)
+    config = load_config(folder)
+    manifest = RunFolder(folder.parent).read_manifest() if folder.name == "model" else {}
+    task = TASKS.get(manifest.get("task")) or TASKS["classification" if is_classifier(config) else "text"]
+    labels = label_names(config) if task.head == "classifier" else ()
+    tokenizer = load_tokenizer(folder)
+    return TunedModel(
+        model=load_model(folder, tokenizer, Shape(task.head, labels)),
+        tokenizer=tokenizer,
+        task=task,
+        labels=labels,
+        sequence_length=manifest.get("sequence_length", config.n_positions),
+        folder=folder,
+    )
