@@ -278,9 +278,9 @@ def test_a_missing_file_is_refused(name, tmp_path):
     (tmp_path / "folder.csv").mkdir()
     with pytest.raises(UsageError) as error:
         read_records(tmp_path / name)
+    problem = f"{tmp_path / name} is a folder" if name == "folder.csv" else f"There is no file {tmp_path / name}"
     assert str(error.value) == (
-        f"There is no file {tmp_path / name}. Expected a file of records "
-        "(.csv, .tsv, .json, .jsonl, .ndjson, .parquet, .txt). Check the path."
+        f"{problem}. Expected a file of records (.csv, .tsv, .json, .jsonl, .ndjson, .parquet, .txt). Check the path."
     )
 
 

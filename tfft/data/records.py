@@ -71,7 +71,8 @@ def find_kind(path: Path) -> str:
         UsageError: There is no such file, or its name ends in none of the known ways.
     """
     if not path.is_file():
-        raise UsageError(f"There is no file {path}. Expected a file of records ({', '.join(KINDS)}). Check the path.")
+        problem = f"{path} is a folder" if path.is_dir() else f"There is no file {path}"
+        raise UsageError(f"{problem}. Expected a file of records ({', '.join(KINDS)}). Check the path.")
     if path.suffix.lower() not in KINDS:
         raise UsageError(
             f"{path} has an ending that is not known. Expected one of {', '.join(KINDS)}. "
