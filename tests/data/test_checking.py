@@ -166,17 +166,10 @@ REFUSED = {
         '[{"text": "a"}, {"text": "\\udfff"}]',
         "Record 2 of {} holds half of a surrogate pair, which is no character. " + SURROGATE_ADVICE,
     ),
-    "an array below a blank line": (
-        "json",
-        '\n[{"text": "a"}]',
-        "{} has blanks where its array begins. Expected '[' first and '{{' soon after. "
-        'Received: start=\'\\n[{{"text": "a"}}]\'. Write it with a JSON library.',
-    ),
-    "an array far from its first object": (
-        "json",
-        "[" + " " * 200 + '{"text": "a"}]',
-        "{} has blanks where its array begins. Expected '[' first and '{{' soon after. "
-        f"Received: start='[{' ' * 19}'. Write it with a JSON library.",
+    "a key that stands twice": (
+        "jsonl",
+        '{"text": "a"}\n{"text": "a", "text": "b"}\n',
+        "Line 2 of {} is not JSON: an object has a key twice. " + LINES_ADVICE,
     ),
 }
 
