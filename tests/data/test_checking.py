@@ -5,7 +5,8 @@ import random
 import pytest
 from pyarrow import parquet, table
 
-from tfft.data.checking import check_file, decode_lines, line_of_record, read_header, read_rows
+from tfft.data.checking import check_file
+from tfft.data.lines import decode_lines, line_of_record, read_header, read_rows
 from tfft.errors import DataError
 
 CSV_ADVICE = "Expected cells quoted with double quotes, inner ones doubled. Write it with a CSV library."

@@ -1,15 +1,16 @@
 """From a file to records: a memory-mapped `datasets.Dataset` whose columns have the names the tasks know."""
 
 import glob
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import datasets
 
-from tfft.data.checking import DELIMITERS, check_file, line_of_record, read_header, read_json
+from tfft.data.checking import check_file
+from tfft.data.json_records import load_json
+from tfft.data.lines import DELIMITERS, line_of_record, read_header
 from tfft.errors import DataError, UsageError
 from tfft.runtime import hash_files
 
@@ -22,8 +23,6 @@ KINDS = {
     ".parquet": "parquet",
     ".txt": "text",
 }
-COLUMN_TYPES = {str: "string", bool: "bool", int: "int64", float: "float64"}
-INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -114,10 +113,7 @@ def _load(path: Path, kind: str) -> datasets.Dataset:
     digest = hash_files([path])
     try:
         if kind in ("json", "jsonl"):
-            features, request = _json_features(path, kind), {"path": path, "kind": kind, "digest": digest}
-            # Tuples: lists would be taken for shards of the file, and read one after another.
-            request["columns"] = tuple((name, isinstance(kind, datasets.Json)) for name, kind in features.items())
-            return datasets.Dataset.from_generator(_json_rows, features=features, gen_kwargs=request)
+            return load_json(path, kind, digest)
         builder = {"tsv": "csv"}.get(kind, kind)
         files, options = glob.escape(str(path)), _options(path, kind)
         return datasets.load_dataset(builder, name=digest, data_files=files, split="train", **options)
@@ -143,34 +139,6 @@ def _options(path: Path, kind: str) -> dict[str, Any]:
         "keep_default_na": False,
         "encoding": "utf-8-sig",
     }
-
-
-def _json_features(path: Path, kind: str) -> datasets.Features:
-    """Reads the whole file for the columns: the loader of `datasets` guesses, and takes a text like a date for one."""
-    types: dict[str, set[type]] = {}
-    for record in read_json(path, kind):
-        for name, value in record.items():
-            types.setdefault(name, set()).add(_json_type(value))
-    return datasets.Features({name: _json_feature(found - {type(None)}) for name, found in types.items()})
-
-
-def _json_type(value: Any) -> type:
-    return (
-        object if isinstance(value, list | dict) or (isinstance(value, int) and abs(value) > INT64_MAX) else type(value)
-    )
-
-
-def _json_feature(types: set[type]) -> Any:
-    kind = types.pop() if len(types) == 1 else object if types else str
-    # What a column of one type cannot hold, mixed and nested values, stays the JSON it is.
-    return datasets.Value(COLUMN_TYPES[kind]) if kind in COLUMN_TYPES else datasets.Json()
-
-
-def _json_rows(path: Path, kind: str, columns: tuple[tuple[str, bool], ...], digest: str) -> Iterator[dict[str, Any]]:
-    for record in read_json(path, kind):
-        values = ((name, record.get(name), is_json) for name, is_json in columns)
-        # Written out here: left to itself a Json column takes the text "1" for the number.
-        yield {name: json.dumps(value) if is_json and value is not None else value for name, value, is_json in values}
 
 
 def _first_character(path: Path) -> bytes:
