@@ -373,3 +373,9 @@ def test_a_malformed_file_is_refused_before_it_is_loaded(tmp_path):
     path = write(tmp_path / "f.csv", "text,label\na,b\nc\n")
     with pytest.raises(DataError, match=r"^Line 3 of .* has 1 cells\."):
         read_records(path)
+
+
+@pytest.mark.parametrize("name", ["f.csv", "f.tsv", "f.json", "f.jsonl", "f.txt", "f.parquet"])
+def test_an_empty_file_is_refused_as_one(name, tmp_path):
+    with pytest.raises(DataError, match=r"is empty. Expected at least one record. Received: 0 bytes."):
+        read_records(write(tmp_path / name, ""))

@@ -29,8 +29,7 @@ def check_file(path: Path, kind: str) -> None:
         DataError: The file is empty, has a line that is not UTF-8, a row with too few or too many cells, a line that
             is not a JSON object, nothing but a header, or no rows.
     """
-    if path.stat().st_size == 0:
-        raise DataError(f"{path} is empty. Expected at least one record. Received: 0 bytes. Write records to it first.")
+    check_size(path)
     if kind in DELIMITERS:
         _check_rows(path, kind)
     elif kind in ("json", "jsonl"):
@@ -39,6 +38,16 @@ def check_file(path: Path, kind: str) -> None:
         _exhaust(decode_lines(path))
     elif kind == "parquet":
         _check_parquet(path)
+
+
+def check_size(path: Path) -> None:
+    """Refuses a file of no bytes.
+
+    Raises:
+        DataError: It is one.
+    """
+    if path.stat().st_size == 0:
+        raise DataError(f"{path} is empty. Expected at least one record. Received: 0 bytes. Write records to it first.")
 
 
 def _check_rows(path: Path, kind: str) -> None:

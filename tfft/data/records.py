@@ -8,7 +8,7 @@ from typing import Any
 
 import datasets
 
-from tfft.data.checking import check_file
+from tfft.data.checking import check_file, check_size
 from tfft.data.json_records import load_json
 from tfft.data.lines import DELIMITERS, line_of_record, read_header
 from tfft.errors import DataError, UsageError
@@ -62,7 +62,9 @@ def read_records(path: str | Path, columns: Mapping[str, str] | None = None) -> 
     """
     path = Path(path)
     kind = find_kind(path)
-    if kind not in ("json", "jsonl"):  # these are checked as their columns are read
+    if kind in ("json", "jsonl"):
+        check_size(path)  # the rest is checked while the columns are found
+    else:
         check_file(path, kind)
     return Records(rename_columns(_load(path, kind), columns or {}, path), path, kind)
 
