@@ -126,7 +126,10 @@ BAD_RECORDS = {
     "empty": ("", "is empty. Expected at least one record."),
     "header alone": ("text,label\n", "holds a header and no records."),
     "no text column": ("review,label\nfine,good\n", "has no column 'text'. Expected: task 'classification' needs"),
-    "one class": ("text,label\nfine,good\nsuper,good\n", "fewer than two classes. Classification needs two or more."),
+    "one class": (
+        "text,label\nfine,good\nsuper,good\n",
+        "{path} holds fewer than two classes. Classification needs",
+    ),
     "not UTF-8": (b"text,label\n" + b"a,x\nb,y\n" * 7 + b"c,x\ncaf\xe9,y\n", "Line 17 of {path} is not UTF-8"),
     "a ragged row": (f"text,label\n{GOOD}short\n", "Line 18 of {path} has 1 cell"),
     "an empty text": (f"text,label\n{GOOD},good\n", "Line 18 of {path} has no text in column 'text'."),

@@ -86,7 +86,7 @@ def test_fewer_than_two_classes_are_refused(values, received):
     with pytest.raises(DataError) as error:
         order_labels(values)
     assert str(error.value) == (
-        "The records hold fewer than two classes. Classification needs two or more. "
+        "The file holds fewer than two classes. Classification needs two or more. "
         f"Received: labels={received}. Add records of other classes, or pass --column label=COLUMN."
     )
 

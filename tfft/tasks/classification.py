@@ -45,11 +45,12 @@ def name_label(value: Any) -> str | None:
     return str(value).strip() or None
 
 
-def order_labels(values: Iterable[Any]) -> tuple[str, ...]:
+def order_labels(values: Iterable[Any], where: str = "The file") -> tuple[str, ...]:
     """Orders the classes of a data set once and for all: by number if all are integers, else by name.
 
     Args:
         values: Labels as the file holds them, repeated or not.
+        where: The file, for the message.
 
     Returns:
         The distinct names in their order, the same whatever the order of the records.
@@ -60,7 +61,7 @@ def order_labels(values: Iterable[Any]) -> tuple[str, ...]:
     names = {name for name in map(name_label, values) if name is not None}
     if len(names) < 2:
         raise DataError(
-            "The records hold fewer than two classes. Classification needs two or more. "
+            f"{where} holds fewer than two classes. Classification needs two or more. "
             f"Received: labels={sorted(names)}. Add records of other classes, or pass --column label=COLUMN."
         )
     return tuple(sorted(names, key=_by_number if all(map(_is_integer, names)) else None))

@@ -83,7 +83,7 @@ def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
 
     records = read_records(path, config.column)
     task = choose_task(config.task, records.rows.column_names, str(path))
-    labels = order_labels(records.rows[task.label_column]) if task.label_column else ()
+    labels = order_labels(records.rows[task.label_column], str(path)) if task.label_column else ()
     held_out = _hold_out(records, task, config)
     tokenizer = load_tokenizer(folder) if folder else _train_tokenizer(records, held_out, task, architecture)
 
