@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import tensorflow as tf
@@ -11,9 +12,11 @@ import tf_keras as keras
 
 from tfft import __version__, runtime
 from tfft.config import FinetuneConfig
+from tfft.errors import UsageError
 from tfft.runtime import (
     PACKAGES,
     PRECISION_POLICIES,
+    claim,
     hash_files,
     hash_text,
     inspect_environment,
@@ -144,3 +147,18 @@ def test_packages_are_those_the_distribution_asks_for():
     required = importlib.metadata.requires("tfft")
     names = {name.replace("_", "-") for name in PACKAGES} - {"tfft"}
     assert names <= {requirement.split(">")[0].split("<")[0].split("=")[0].strip() for requirement in required}
+
+
+def test_a_claimed_folder_refuses_a_second_writer_until_it_is_left(tmp_path):
+    folder = tmp_path / "new" / "run"
+    with claim(folder):
+        with pytest.raises(UsageError, match=r"Another process writes to .*run at this moment"), claim(folder):
+            pass
+        assert list(folder.iterdir()) == []
+    with claim(folder):
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_refused():
+    with pytest.raises(UsageError, match="/proc/none/run cannot be made there"), claim(Path("/proc/none/run")):
+        pass

@@ -4,12 +4,22 @@ import contextlib
 import hashlib
 import importlib.metadata
 import json
+import logging
 import os
 import platform
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from tfft.errors import UsageError
+
+try:
+    import fcntl
+except ImportError:  # Windows has no locks on folders
+    fcntl = None
+
+logger = logging.getLogger(__name__)
 
 PACKAGES = ("tfft", "tensorflow", "tf_keras", "transformers", "tokenizers", "datasets", "safetensors", "numpy")
 PRECISION_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
@@ -120,3 +130,42 @@ def write_text(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+@contextlib.contextmanager
+def claim(path: Path) -> Iterator[None]:
+    """Keeps a folder, made if it is absent, to one writer at a time.
+
+    The lock is on the folder itself: it leaves no file, and ends with the process however that ends.
+
+    Args:
+        path: The folder of `--output`.
+
+    Raises:
+        UsageError: The folder cannot be made, or another process writes to it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError:
+        raise UsageError(f"{path} cannot be made there. Expected a new folder. Pass another --output.") from None
+    if fcntl is None:
+        yield
+        return
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        _lock(folder, path)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _lock(folder: int, path: Path) -> None:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise UsageError(
+            f"Another process writes to {path} at this moment. Expected one at a time. "
+            "Wait for its end, or pass another --output."
+        ) from None
+    except OSError:
+        logger.debug("The file system of %s knows no locks: nothing keeps a second writer away.", path)

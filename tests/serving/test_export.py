@@ -9,6 +9,7 @@ import tiny_run
 
 from tfft.errors import ParityError, UsageError
 from tfft.models.tuned_model import load_tuned
+from tfft.runtime import claim
 from tfft.serving import export, parity
 from tfft.serving.export import export_model
 from tfft.serving.saved_model import ask
@@ -123,3 +124,9 @@ def test_a_file_in_place_of_the_folder_is_refused(tuned, tmp_path):
     with pytest.raises(NotADirectoryError):
         export_model(tuned, tmp_path / "file" / "below")
     assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_second_export_to_the_same_folder_is_refused_while_the_first_runs(tuned, tmp_path, hollow):
+    with claim(tmp_path), pytest.raises(UsageError, match="Another process writes to"):
+        export_model(tuned, tmp_path)
+    assert names(tmp_path) == []

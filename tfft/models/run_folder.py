@@ -1,22 +1,14 @@
 """The folder a finetune leaves behind: where each thing stands, and what run.json says of it."""
 
-import contextlib
 import csv
 import json
 import logging
-import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tfft.errors import UsageError
 from tfft.runtime import write_json
-
-try:
-    import fcntl
-except ImportError:  # Windows has no locks on folders
-    fcntl = None
 
 logger = logging.getLogger(__name__)
 
@@ -111,44 +103,6 @@ def open_run(path: Path, identity: dict[str, Any], resume: str) -> RunFolder:
     path.mkdir(parents=True, exist_ok=True)
     run.write_manifest(status=RUNNING, identity=identity)
     return run
-
-
-@contextlib.contextmanager
-def claim(path: Path) -> Iterator[None]:
-    """Keeps a run's folder, made if it is absent, to one finetune at a time.
-
-    The lock is on the folder itself: it leaves no file, and ends with the process however that ends.
-
-    Args:
-        path: The folder of `--output`.
-
-    Raises:
-        UsageError: The folder cannot be made, or another process writes to it.
-    """
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except FileNotFoundError:
-        raise UsageError(f"{path} cannot be made there. Expected a new folder. Pass another --output.") from None
-    folder = os.open(path, os.O_RDONLY)
-    try:
-        _lock(folder, path)
-        yield
-    finally:
-        os.close(folder)
-
-
-def _lock(folder: int, path: Path) -> None:
-    if fcntl is None:
-        return
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise UsageError(
-            f"Another finetune writes to {path} at this moment. Expected a folder of its own for each. "
-            "Wait for its end, or pass another --output."
-        ) from None
-    except OSError:
-        logger.debug("The file system of %s knows no locks: nothing keeps a second finetune away.", path)
 
 
 def check_output(path: Path, resume: str) -> None:

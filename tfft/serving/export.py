@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from tfft.errors import UsageError
 from tfft.models.tuned_model import TunedModel
+from tfft.runtime import claim
 from tfft.serving.classification import ServedClassifier
 from tfft.serving.parity import check_parity
 from tfft.serving.versions import next_version
@@ -28,7 +29,7 @@ def export_model(tuned: TunedModel, folder: Path) -> Path:
         The new version's folder.
 
     Raises:
-        UsageError: The model has no served form, or the folder is a file.
+        UsageError: The model has no served form, or the folder is a file, or another process writes to it.
         ParityError: The export answers otherwise than the model; nothing was published.
     """
     if tuned.task.head != "classifier":
@@ -38,7 +39,11 @@ def export_model(tuned: TunedModel, folder: Path) -> Path:
         )
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file. Expected a folder of versions. Pass another --output.")
-    folder.mkdir(parents=True, exist_ok=True)
+    with claim(folder):
+        return _publish(tuned, folder)
+
+
+def _publish(tuned: TunedModel, folder: Path) -> Path:
     version = next_version(folder)
     partial = folder / f".{version}.partial"
     shutil.rmtree(partial, ignore_errors=True)

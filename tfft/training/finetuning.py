@@ -10,9 +10,9 @@ import datasets
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
 from tfft.models.loading import Model, Shape, build_scratch, load_model
-from tfft.models.run_folder import FINISHED, RunFolder, check_output, claim, open_run
+from tfft.models.run_folder import FINISHED, RunFolder, check_output, open_run
 from tfft.models.tuned_model import TunedModel, save_tuned
-from tfft.runtime import package_versions, set_up_training
+from tfft.runtime import claim, package_versions, set_up_training
 from tfft.training.fitting import fit
 from tfft.training.preparation import Preparation, count_cut, prepare
 
