@@ -21,8 +21,8 @@ from tfft.config import FinetuneConfig
 def finetune(records: Path, output: Path, as_json: bool, **settings: Any) -> None:
     """Tune a model on RECORDS, a CSV, TSV, JSON, JSONL, Parquet or TXT file.
 
-    Leaves in --output a model that transformers loads, checkpoints, logs and run.json. An interrupted run goes on when
-    the same command is given again.
+    Leaves in --output a model that transformers loads, checkpoints, logs, run.json and report.html. An interrupted run
+    goes on when the same command is given again.
     """
     config = FinetuneConfig(**settings)
 
