@@ -47,7 +47,7 @@ class FinetuneConfig:
     max_steps: int | None = setting(None, "Optimizer updates, at most; default: what the epochs need.", least=1)
     batch_size: int = setting(16, "Rows an optimizer update learns from.", least=1)
     learning_rate: float | None = setting(
-        None, "Peak learning rate; by default 1e-3 from scratch, 1e-4 from pretrained weights.", above=0
+        None, "Peak learning rate; by default 5e-4 from scratch, 1e-4 from pretrained weights.", above=0
     )
     schedule: str = setting(
         "linear", "Decay of the learning rate after warm-up.", choices=("constant", "linear", "cosine")

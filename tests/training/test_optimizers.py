@@ -74,7 +74,7 @@ def test_the_settings_reach_the_optimizer(models):
     assert (optimizer.weight_decay, optimizer.global_clipnorm, optimizer.beta_2) == (0.125, 0.5, 0.98)
 
 
-@pytest.mark.parametrize(("model", "rate"), [("scratch", 1e-3), ("runs/demo", 1e-4)])
+@pytest.mark.parametrize(("model", "rate"), [("scratch", 5e-4), ("runs/demo", 1e-4)])
 def test_the_default_peak_is_lower_for_trained_weights(model, rate):
     assert default_learning_rate(FinetuneConfig(model=model)) == rate
 

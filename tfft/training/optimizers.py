@@ -10,7 +10,7 @@ from tfft.models.loading import SCRATCH, Model
 
 # By parts of variables' names: what decays is the kernels, not biases, layer norms and embeddings.
 NEVER_DECAYED = ["bias", "beta", "gamma", "wte", "wpe"]
-SCRATCH_LEARNING_RATE = 1e-3  # what a few million random weights bear with a warm-up
+SCRATCH_LEARNING_RATE = 5e-4  # what a few million random weights bear with a warm-up
 TUNING_LEARNING_RATE = 1e-4
 
 
