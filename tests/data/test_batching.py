@@ -4,11 +4,12 @@ import pytest
 import tensorflow as tf
 
 from tfft.data.batching import (
-    POOL_BATCHES,
-    TrainingPlan,
-    bucket_width,
+    Batch,
+    BucketedPlan,
+    PackedPlan,
     evaluation_batches,
     pad_batch,
+    round_width,
     row_lengths,
     training_batches,
 )
@@ -35,23 +36,31 @@ def draw_lengths(num_rows, seed=0, longest=150):
     return np.random.default_rng(seed).integers(1, longest, num_rows)
 
 
-def pad_in_numpy(rows, numbers):
-    selected = [rows[int(number)] for number in numbers]
-    width = bucket_width(max(len(row["input_ids"]) for row in selected))
-    batch = {
-        "input_ids": np.zeros((len(selected), width), np.int32),
-        "segment_ids": np.zeros((len(selected), width), np.int32),
-        "labels": np.full((len(selected), width), IGNORED_LABEL, np.int32),
+def pad_in_numpy(rows, batch):
+    """Lays the planned rows out one by one; without a plan, each in a row of its own as evaluation does."""
+    if not isinstance(batch, Batch):
+        longest = max(len(rows[int(number)]["input_ids"]) for number in batch)
+        batch = Batch(np.asarray(batch), np.ones(len(batch), int), round_width(longest))
+    shape = (len(batch.sizes), batch.width)
+    padded = {
+        "input_ids": np.zeros(shape, np.int32),
+        "segment_ids": np.zeros(shape, np.int32),
+        "labels": np.full(shape, IGNORED_LABEL, np.int32),
     }
-    for index, row in enumerate(selected):
-        length = len(row["input_ids"])
-        batch["input_ids"][index, :length] = row["input_ids"]
-        batch["segment_ids"][index, :length] = 1
-        if isinstance(row["labels"], list):
-            batch["labels"][index, :length] = row["labels"]
-    if not isinstance(selected[0]["labels"], list):
-        batch["labels"] = np.array([row["labels"] for row in selected], np.int32)
-    return batch
+    numbers = iter(batch.rows.tolist())
+    for index, size in enumerate(batch.sizes):
+        start = 0
+        for segment in range(1, size + 1):
+            row = rows[next(numbers)]
+            stop = start + len(row["input_ids"])
+            padded["input_ids"][index, start:stop] = row["input_ids"]
+            padded["segment_ids"][index, start:stop] = segment
+            if isinstance(row["labels"], list):
+                padded["labels"][index, start:stop] = row["labels"]
+            start = stop
+    if not isinstance(rows[0]["labels"], list):
+        padded["labels"] = np.array([rows[number]["labels"] for number in batch.rows.tolist()], np.int32)
+    return padded
 
 
 def assert_batches_equal(received, expected):
@@ -64,38 +73,62 @@ def assert_batches_equal(received, expected):
             np.testing.assert_array_equal(value, other[name], err_msg=name)
 
 
+def bucketed(lengths, batch_size, seed):
+    return BucketedPlan(lengths, batch_size, seed)
+
+
+def packed(lengths, batch_size, seed):
+    return PackedPlan(lengths, batch_size, seed, sequence_length=512)
+
+
+both_plans = pytest.mark.parametrize("make_plan", [bucketed, packed])
+
+
+def rows_of(plan, steps):
+    return [plan.batch(step).rows.tolist() for step in steps]
+
+
+@both_plans
 @pytest.mark.parametrize(
     ("num_rows", "batch_size"), [(1, 1), (1, 8), (5, 2), (8, 4), (8, 8), (9, 8), (823, 7), (1000, 3)]
 )
-def test_an_epoch_covers_every_row_exactly_once(num_rows, batch_size):
-    plan = TrainingPlan(draw_lengths(num_rows), batch_size, seed=1)
-    assert plan.steps_per_epoch == -(-num_rows // batch_size)
+def test_an_epoch_covers_every_row_exactly_once(make_plan, num_rows, batch_size):
+    plan = make_plan(draw_lengths(num_rows), batch_size, seed=1)
     for epoch in range(3):
         steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
-        batches = [plan.batch(step).tolist() for step in steps]
-        assert sorted(row for batch in batches for row in batch) == list(range(num_rows))
-        sizes = sorted(map(len, batches))
+        assert sorted(row for batch in rows_of(plan, steps) for row in batch) == list(range(num_rows))
+        sizes = sorted(len(plan.batch(step).sizes) for step in steps)
         assert sizes[1:] == [batch_size] * (plan.steps_per_epoch - 1)
-        assert sizes[0] == (num_rows - 1) % batch_size + 1
+        assert 1 <= sizes[0] <= batch_size
 
 
+@both_plans
+def test_every_row_of_a_batch_fits_its_width(make_plan):
+    lengths = draw_lengths(300, longest=512)
+    plan = make_plan(lengths, 4, seed=1)
+    for step in range(plan.steps_per_epoch):
+        batch = plan.batch(step)
+        assert batch.sizes.sum() == len(batch.rows)
+        assert np.add.reduceat(lengths[batch.rows], np.cumsum(batch.sizes) - batch.sizes).max() <= batch.width
+
+
+@both_plans
 @pytest.mark.parametrize("start", [0, 1, 5, 6, 7, 13, 40])
-def test_a_step_is_a_function_of_its_number_alone(start):
+def test_a_step_is_a_function_of_its_number_alone(make_plan, start):
     lengths = draw_lengths(20)
-    plan = TrainingPlan(lengths, 3, seed=5)
-    in_sequence = [plan.batch(step).tolist() for step in range(45)]
-    late = TrainingPlan(lengths, 3, seed=5)
-    assert [late.batch(step).tolist() for step in range(start, 45)] == in_sequence[start:]
-    assert [TrainingPlan(lengths, 3, seed=5).batch(step).tolist() for step in range(start, 45)] == in_sequence[start:]
-    assert [plan.batch(step).tolist() for step in reversed(range(45))] == in_sequence[::-1]
+    in_sequence = rows_of(make_plan(lengths, 3, seed=5), range(45))
+    late = make_plan(lengths, 3, seed=5)
+    assert rows_of(late, range(start, 45)) == in_sequence[start:]
+    assert rows_of(make_plan(lengths, 3, seed=5), [start]) == [in_sequence[start]]
+    assert rows_of(late, reversed(range(45))) == in_sequence[::-1]
 
 
-def test_epochs_and_seeds_differ():
-    lengths = np.full(64, 10)
+@both_plans
+def test_epochs_and_seeds_differ(make_plan):
+    lengths = np.full(64, 300)
 
     def epoch(number, seed):
-        plan = TrainingPlan(lengths, 8, seed)
-        return tuple(tuple(plan.batch(number * 8 + step).tolist()) for step in range(8))
+        return tuple(map(tuple, rows_of(make_plan(lengths, 8, seed), range(number * 8, number * 8 + 8))))
 
     orders = {epoch(number, seed) for number in range(4) for seed in (0, 1, 2, 2**31 - 1)}
     assert len(orders) == 16
@@ -104,47 +137,72 @@ def test_epochs_and_seeds_differ():
 
 
 def test_an_order_is_the_same_forever():
-    plan = TrainingPlan(np.array([3, 9, 1, 4, 7]), 2, seed=0)
+    plan = BucketedPlan(np.array([3, 9, 1, 4, 7]), 2, seed=0)
     random = np.random.Generator(np.random.Philox(key=[0, 1]))
     order = random.permutation(5)
-    by_length = order[np.argsort(plan.lengths[order], kind="stable")]
-    batches = [by_length[:2].tolist(), by_length[2:4].tolist(), by_length[4:].tolist()]
-    expected = [batches[position] for position in random.permutation(3)]
-    assert [plan.batch(step).tolist() for step in (3, 4, 5)] == expected
+    batches = [part.tolist() for part in np.split(order[np.argsort(plan.lengths[order], kind="stable")], [2, 4])]
+    expected = [batches[start] for start in random.permutation(3)]
+    assert rows_of(plan, (3, 4, 5)) == expected
 
 
-def test_rows_of_a_batch_are_of_like_length_but_batches_are_mixed():
-    lengths = draw_lengths(POOL_BATCHES * 8 * 2, longest=500)
-    plan = TrainingPlan(lengths, 8, seed=0)
-    widths = [[bucket_width(lengths[row]) for row in plan.batch(step)] for step in range(plan.steps_per_epoch)]
-    padding = 1 - lengths.sum() / sum(max(width) * 8 for width in widths)
+def test_who_shares_a_packed_row_changes_with_the_epoch():
+    plan = PackedPlan(np.full(60, 100), 5, seed=0, sequence_length=500)
+
+    def neighbours(epoch):
+        steps = range(epoch * plan.steps_per_epoch, (epoch + 1) * plan.steps_per_epoch)
+        batches = [plan.batch(step) for step in steps]
+        packs = [pack for batch in batches for pack in np.split(batch.rows, np.cumsum(batch.sizes)[:-1])]
+        return {frozenset(pack.tolist()) for pack in packs}
+
+    assert not neighbours(0) & neighbours(1)
+
+
+@pytest.mark.parametrize("longest", [30, 150, 500])
+def test_rows_of_a_batch_are_of_like_length_but_batches_are_mixed(longest):
+    lengths = draw_lengths(1000, longest=longest)
+    plan = BucketedPlan(lengths, 8, seed=0)
+    batches = [plan.batch(step) for step in range(plan.steps_per_epoch)]
+    padding = 1 - lengths.sum() / sum(batch.width * len(batch.rows) for batch in batches)
     assert plan.padding_share() == pytest.approx(padding)
     unsorted = 1 - lengths.sum() / sum(lengths[start : start + 8].max() * 8 for start in range(0, len(lengths), 8))
     assert padding < 0.1 < 0.3 < unsorted
-    longest = np.array([max(width) for width in widths])
-    assert abs(np.corrcoef(longest[:-1], longest[1:])[0, 1]) < 0.3
+    widths = np.array([batch.width for batch in batches])
+    assert len(set(widths)) <= 12
+    assert abs(np.corrcoef(widths[:-1], widths[1:])[0, 1]) < 0.3
 
 
-def test_padding_share_counts_the_short_batch():
-    assert TrainingPlan(np.array([8, 8, 4]), 2, seed=0).padding_share() == pytest.approx(1 - 20 / 24)
-    assert TrainingPlan(np.array([8, 8, 8]), 2, seed=0).padding_share() == 0.0
+def test_padding_share_counts_what_fills_a_bucket_up():
+    assert BucketedPlan(np.array([8, 8, 4]), 2, seed=0).padding_share() == pytest.approx(1 - 20 / 24)
+    assert BucketedPlan(np.array([8, 8, 8]), 2, seed=0).padding_share() == 0.0
+
+
+def test_padding_share_of_packed_rows():
+    assert PackedPlan(np.array([6, 5, 4]), 2, seed=0, sequence_length=10).padding_share() == pytest.approx(1 - 15 / 20)
+
+
+def test_packed_batches_against_numpy():
+    rows = make_rows(draw_lengths(23))
+    plan = PackedPlan(row_lengths(rows), 2, seed=2, sequence_length=200)
+    expected = [pad_in_numpy(rows, plan.batch(step)) for step in range(2 * plan.steps_per_epoch)]
+    assert_batches_equal(training_batches(rows, plan, 0, len(expected)), expected)
+    assert max(batch["segment_ids"].max() for batch in expected) > 1
 
 
 @pytest.mark.parametrize("classes", [False, True])
 def test_training_batches_against_numpy(classes):
     lengths = draw_lengths(23)
     rows = make_rows(lengths, classes)
-    plan = TrainingPlan(row_lengths(rows), 4, seed=2)
-    expected = [pad_in_numpy(rows, plan.batch(step)) for step in range(14)]
-    assert_batches_equal(training_batches(rows, plan, 0, 14), expected)
+    plan = BucketedPlan(row_lengths(rows), 4, seed=2)
+    expected = [pad_in_numpy(rows, plan.batch(step)) for step in range(12)]
+    assert_batches_equal(training_batches(rows, plan, 0, 12), expected)
 
 
-@pytest.mark.parametrize(("start", "stop"), [(0, 1), (4, 9), (5, 6), (11, 13)])
+@pytest.mark.parametrize(("start", "stop"), [(0, 1), (4, 9), (5, 6), (11, 12)])
 def test_training_batches_start_anywhere(start, stop):
     rows = make_rows(draw_lengths(23))
-    plan = TrainingPlan(row_lengths(rows), 4, seed=2)
+    plan = BucketedPlan(row_lengths(rows), 4, seed=2)
     expected = [pad_in_numpy(rows, plan.batch(step)) for step in range(start, stop)]
-    batches = training_batches(rows, TrainingPlan(row_lengths(rows), 4, seed=2), start, stop)
+    batches = training_batches(rows, BucketedPlan(row_lengths(rows), 4, seed=2), start, stop)
     assert_batches_equal(batches, expected)
     assert_batches_equal(batches, expected)  # a second pass begins anew
 
@@ -202,6 +260,7 @@ def test_row_lengths():
 def test_pad_batch_pads_to_the_width_that_is_asked():
     flat = {
         "input_ids": tf.constant([5, 0, 7], tf.int64),
+        "segment_ids": tf.constant([1, 2, 1], tf.int64),
         "token_labels": tf.constant([-100, 0, 7], tf.int64),
         "lengths": tf.constant([2, 1], tf.int64),
         "width": tf.constant([4], tf.int64),
@@ -209,21 +268,21 @@ def test_pad_batch_pads_to_the_width_that_is_asked():
     batch = {name: value.numpy().tolist() for name, value in pad_batch(flat).items()}
     assert batch == {
         "input_ids": [[5, 0, 0, 0], [7, 0, 0, 0]],
-        "segment_ids": [[1, 1, 0, 0], [1, 0, 0, 0]],
+        "segment_ids": [[1, 2, 0, 0], [1, 0, 0, 0]],
         "labels": [[-100, 0, -100, -100], [7, -100, -100, -100]],
     }
 
 
 def test_autotune_is_off():
     rows = make_rows([3, 4])
-    plan = TrainingPlan(row_lengths(rows), 1, seed=0)
+    plan = BucketedPlan(row_lengths(rows), 1, seed=0)
     for batches in (training_batches(rows, plan, 0, 2), evaluation_batches(rows, 2)[0]):
         assert batches.options().autotune.enabled is False
 
 
-def test_bucket_width_holds_the_row_with_little_waste():
+def test_round_width_holds_the_row_with_little_waste():
     lengths = np.arange(1, 5000)
-    widths = np.array([bucket_width(length) for length in lengths])
+    widths = np.array([round_width(length) for length in lengths])
     assert (widths >= lengths).all()
     assert (np.diff(widths) >= 0).all()
     assert (widths % 8 == 0).all()
@@ -231,10 +290,10 @@ def test_bucket_width_holds_the_row_with_little_waste():
     assert ((widths - lengths) / lengths)[lengths > 64].max() <= 0.125
     assert len(set(widths[lengths <= 1024])) <= 40
     for power in (8, 16, 64, 128, 512, 1024, 4096):
-        assert bucket_width(power) == power
+        assert round_width(power) == power
 
 
 @pytest.mark.parametrize("number", [np.int32, np.int64, int])
-def test_bucket_width_takes_any_integer(number):
-    width = bucket_width(number(130))
+def test_round_width_takes_any_integer(number):
+    width = round_width(number(130))
     assert (width, type(width)) == (144, int)

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 import tf_keras as keras
 
-from tfft.data.batching import TrainingPlan
+from tfft.data.batching import BucketedPlan
 from tfft.errors import DivergedError, PreemptedError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import build_model
@@ -256,7 +256,7 @@ def test_outside_the_main_thread_the_signals_are_left_alone(model, at, tmp_path)
 
 
 def progress(model, seconds, start=0):
-    plan = TrainingPlan(np.array([3, 5, 7, 9]), batch_size=2, seed=0)
+    plan = BucketedPlan(np.array([3, 5, 7, 9]), batch_size=2, seed=0)
     progress = Progress(plan, total_steps=40, seconds=seconds)
     progress.set_model(model)
     model.optimizer.iterations.assign(start)
@@ -287,5 +287,5 @@ def test_progress_counts_the_tokens_of_each_step(model, at):
     callback, plan = progress(model, seconds=3600.0, start=1)
     for step in (2, 3, 4):
         at(callback, step)
-    assert callback.tokens == sum(plan.lengths[plan.batch(step)].sum() for step in (1, 2, 3))
-    assert callback.tokens == 24 + plan.lengths[plan.batch(1)].sum()
+    assert callback.tokens == sum(plan.lengths[plan.batch(step).rows].sum() for step in (1, 2, 3))
+    assert callback.tokens == 24 + plan.lengths[plan.batch(1).rows].sum()

@@ -4,6 +4,7 @@ So a run can start at any step without reading what came before, and an interrup
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 
 import datasets
@@ -11,17 +12,35 @@ import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
+from tfft.data.bucketing import choose_widths
+from tfft.data.packing import pack_lengths
+from tfft.data.rows import read_lengths
 from tfft.tasks.task import IGNORED_LABEL
 
-POOL_BATCHES = 50  # batches whose rows are sorted by length together: enough to fill them evenly, few enough to mix
 PREFETCH_BATCHES = 4
 
 
-class TrainingPlan:
-    """Which rows each step learns from.
+@dataclass(frozen=True)
+class Batch:
+    """What the rows of a batch are made of.
 
-    Every epoch is a new permutation of all rows. Rows near one another in it are sorted by length and cut into
-    batches, whose order is drawn again, so that a batch needs little padding. The epoch's last batch may be short.
+    Attributes:
+        rows: Row numbers, those of the batch's first row first: int (rows,).
+        sizes: How many of them stand side by side in each row of the batch: int (batch_size or fewer,).
+        width: Tokens that every row of the batch is padded to.
+    """
+
+    rows: np.ndarray
+    sizes: np.ndarray
+    width: int
+
+
+class BucketedPlan:
+    """Which rows each step learns from, one example a row.
+
+    Every epoch is a new permutation of all rows. Rows that are padded to the same width are cut into batches, whose
+    order is drawn again; where a bucket ends, the batch is filled from the next wider one. The epoch's last batch may
+    be short.
 
     Args:
         lengths: int (rows,), tokens in each row.
@@ -31,30 +50,84 @@ class TrainingPlan:
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
         self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
+        self.widths = choose_widths(lengths)
+        self.buckets = np.searchsorted(self.widths, lengths)
         self.steps_per_epoch = -(-len(lengths) // batch_size)
         self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
 
-    def batch(self, step: int) -> np.ndarray:
-        """Returns the row numbers of a step, int (batch_size or fewer,)."""
+    def batch(self, step: int) -> Batch:
+        """Returns what a step learns from."""
         epoch, position = divmod(step, self.steps_per_epoch)
-        return self.epoch(epoch)[position]
+        order, starts = self.epoch(epoch)
+        rows = order[starts[position] :][: self.batch_size]
+        return Batch(rows, np.ones_like(rows), int(self.widths[self.buckets[rows].max()]))
 
     def padding_share(self) -> float:
-        """Returns the share of the first epoch's positions that are padding."""
-        widths = [bucket_width(self.lengths[rows].max()) * len(rows) for rows in self.epoch(0)]
-        return 1 - float(self.lengths.sum()) / sum(widths)
+        """Returns the share of an epoch's positions that are padding: the same in every epoch."""
+        widths = self.widths[np.sort(self.buckets)]
+        positions = sum(int(part.max()) * len(part) for part in _cut(widths, self.batch_size))
+        return 1 - float(self.lengths.sum()) / positions
 
-    def _plan_epoch(self, epoch: int) -> list[np.ndarray]:
-        random = np.random.Generator(np.random.Philox(key=[self.seed, epoch]))
+    def _plan_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        random = _random(self.seed, epoch)
         order = random.permutation(len(self.lengths))
-        pool = POOL_BATCHES * self.batch_size
-        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-        by_length = np.concatenate([rows[np.argsort(self.lengths[rows], kind="stable")] for rows in pools])
-        batches = [by_length[start : start + self.batch_size] for start in range(0, len(order), self.batch_size)]
-        return [batches[position] for position in random.permutation(len(batches))]
+        starts = random.permutation(self.steps_per_epoch) * self.batch_size
+        return order[np.argsort(self.buckets[order], kind="stable")], starts
 
 
-def training_batches(rows: datasets.Dataset, plan: TrainingPlan, start: int, stop: int) -> tf.data.Dataset:
+class PackedPlan:
+    """Which rows each step learns from, several short ones side by side in one packed row.
+
+    Which lengths share a packed row is settled once, so that every epoch has as many steps. Which rows of those
+    lengths they are, and which packed rows meet in a batch, is drawn anew every epoch.
+
+    Args:
+        lengths: int (rows,), tokens in each row.
+        batch_size: Packed rows in a batch.
+        seed: Decides every epoch's order.
+        sequence_length: Tokens in a packed row, at most.
+    """
+
+    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, sequence_length: int) -> None:
+        self.lengths, self.batch_size, self.seed, self.sequence_length = lengths, batch_size, seed, sequence_length
+        slots, self.sizes = pack_lengths(lengths, sequence_length)
+        self.slots_by_length, self.ends = np.argsort(slots, kind="stable"), np.cumsum(self.sizes)
+        self.steps_per_epoch = -(-len(self.sizes) // batch_size)
+        self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
+
+    def batch(self, step: int) -> Batch:
+        """Returns what a step learns from."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        rows, packs = self.epoch(epoch)
+        packs = packs[position * self.batch_size :][: self.batch_size]
+        ends, sizes = self.ends[packs], self.sizes[packs]
+        rows = np.concatenate([rows[end - size : end] for end, size in zip(ends, sizes, strict=True)])
+        return Batch(rows, sizes, self.sequence_length)
+
+    def padding_share(self) -> float:
+        """Returns the share of an epoch's positions that are padding: the same in every epoch."""
+        return 1 - float(self.lengths.sum()) / (len(self.sizes) * self.sequence_length)
+
+    def _plan_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        random = _random(self.seed, epoch)
+        order = random.permutation(len(self.lengths))
+        rows = np.empty_like(order)
+        rows[self.slots_by_length] = order[np.argsort(self.lengths[order], kind="stable")]
+        return rows, random.permutation(len(self.sizes))
+
+
+Plan = BucketedPlan | PackedPlan
+
+
+def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+
+def _random(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.Generator(np.random.Philox(key=[seed, epoch]))
+
+
+def training_batches(rows: datasets.Dataset, plan: Plan, start: int, stop: int) -> tf.data.Dataset:
     """Feeds the batches of steps `start` to `stop` (exclusive).
 
     Args:
@@ -79,20 +152,24 @@ def evaluation_batches(rows: datasets.Dataset, batch_size: int) -> tuple[tf.data
     Returns:
         Batches as `pad_batch` makes them, and the row numbers in the order they are fed, int (rows,).
     """
-    order = np.argsort(-row_lengths(rows), kind="stable")
-    batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    return _feed(rows, batches.__getitem__, 0, len(batches)), order
+    lengths = row_lengths(rows)
+    order = np.argsort(-lengths, kind="stable")
+    batches = _cut(order, batch_size)
+
+    def batch(step: int) -> Batch:
+        longest_first = batches[step]
+        return Batch(longest_first, np.ones_like(longest_first), round_width(lengths[longest_first[0]]))
+
+    return _feed(rows, batch, 0, len(batches)), order
 
 
 def row_lengths(rows: datasets.Dataset) -> np.ndarray:
     """Counts the tokens of every row, int (rows,)."""
-    if not len(rows):
-        return np.zeros(0, int)
-    return np.asarray(rows.with_format("arrow")[:]["input_ids"].combine_chunks().value_lengths())
+    return read_lengths(rows, "input_ids")
 
 
-def bucket_width(length: int) -> int:
-    """Rounds a batch's longest row up to one of few widths: steps of at most an eighth of the length, or of 8."""
+def round_width(length: int) -> int:
+    """Rounds a length up to one of few widths: in steps of at most an eighth of the length, or of 8."""
     step = max(8, 2 ** max(int(length - 1).bit_length() - 4, 0))
     return -(-int(length) // step) * step
 
@@ -101,8 +178,8 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     """Lays flat rows out as a matrix.
 
     Args:
-        batch: `input_ids` int64 (tokens,), all rows one after another; `lengths` int64 (rows,); `width` int64 (1,);
-            and either `token_labels` int64 (tokens,) or `labels` int64 (rows,).
+        batch: `input_ids` and `segment_ids` int64 (tokens,), all rows one after another; `lengths` int64 (rows,);
+            `width` int64 (1,); and either `token_labels` int64 (tokens,) or `labels` int64 (rows,).
 
     Returns:
         `input_ids` and `segment_ids`, int32 (rows, width), 0 where padded; `labels` int32, either (rows, width) with
@@ -116,19 +193,20 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
     return {
         "input_ids": lay_out(batch["input_ids"], 0),
-        "segment_ids": tf.sequence_mask(lengths, width, dtype=tf.int32),
+        "segment_ids": lay_out(batch["segment_ids"], 0),
         "labels": lay_out(batch["token_labels"], IGNORED_LABEL)
         if "token_labels" in batch
         else tf.cast(batch["labels"], tf.int32),
     }
 
 
-def _feed(rows: datasets.Dataset, batch_rows: Callable[[int], np.ndarray], start: int, stop: int) -> tf.data.Dataset:
+def _feed(rows: datasets.Dataset, plan_batch: Callable[[int], Batch], start: int, stop: int) -> tf.data.Dataset:
     steps = datasets.Dataset.from_dict({"step": np.arange(start, stop)})
     table = rows.with_format("arrow")
 
     def read_step(request: dict[str, list[int]]) -> dict[str, list[np.ndarray]]:
-        batches = [_flatten(table[batch_rows(step)]) for step in request["step"]]
+        planned = [plan_batch(step) for step in request["step"]]
+        batches = [_flatten(table[batch.rows], batch) for batch in planned]
         return {name: [batch[name] for batch in batches] for name in batches[0]}
 
     # Rows come flat, so that no shape hangs on the batch `to_tf_dataset` looks at to guess shapes.
@@ -142,15 +220,18 @@ def _feed(rows: datasets.Dataset, batch_rows: Callable[[int], np.ndarray], start
     return batches.map(pad_batch).prefetch(PREFETCH_BATCHES).with_options(options)
 
 
-def _flatten(table: pa.Table) -> dict[str, np.ndarray]:
+def _flatten(table: pa.Table, batch: Batch) -> dict[str, np.ndarray]:
     input_ids = table["input_ids"].combine_chunks()
-    lengths = input_ids.value_lengths().to_numpy(zero_copy_only=False)
     labels = table["labels"].combine_chunks()
     of_tokens = pa.types.is_list(labels.type)
+    example_lengths = input_ids.value_lengths().to_numpy(zero_copy_only=False)
+    starts = np.cumsum(batch.sizes) - batch.sizes
+    segments = np.arange(1, len(example_lengths) + 1) - np.repeat(starts, batch.sizes)
     return {
         "input_ids": input_ids.flatten().to_numpy(),
-        "lengths": lengths,
-        "width": np.array([bucket_width(lengths.max())]),
+        "segment_ids": np.repeat(segments, example_lengths),
+        "lengths": np.add.reduceat(example_lengths, starts),
+        "width": np.array([batch.width]),
         "token_labels" if of_tokens else "labels": (labels.flatten() if of_tokens else labels).to_numpy(),
     }
 

@@ -14,7 +14,7 @@ import tensorflow as tf
 import tf_keras as keras
 from tqdm import tqdm
 
-from tfft.data.batching import TrainingPlan
+from tfft.data.batching import Plan
 from tfft.errors import DivergedError, PreemptedError
 from tfft.models.checkpoints import Checkpoints
 from tfft.training.history import History
@@ -181,7 +181,7 @@ class Progress(StepCallback):
         seconds: Between lines where there is no terminal.
     """
 
-    def __init__(self, plan: TrainingPlan, total_steps: int, seconds: float = 30.0) -> None:
+    def __init__(self, plan: Plan, total_steps: int, seconds: float = 30.0) -> None:
         super().__init__()
         self.plan, self.total_steps, self.seconds = plan, total_steps, seconds
 
@@ -194,7 +194,7 @@ class Progress(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Counts the step."""
-        self.tokens += int(self.plan.lengths[self.plan.batch(self.step - 1)].sum())
+        self.tokens += int(self.plan.lengths[self.plan.batch(self.step - 1).rows].sum())
         now = time.monotonic()
         speed = self.tokens / (now - self.start)
         self.bar.set_postfix_str(f"loss {logs['loss']:.4f}, {speed:,.0f} tokens/s", refresh=False)
