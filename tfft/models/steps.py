@@ -4,6 +4,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.models.forward import dropout_key
+from tfft.models.loss import cross_entropy
 
 
 class WeightedMean(keras.metrics.Metric):
@@ -79,8 +80,7 @@ class TokenWeightedSteps:
     def losses(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns -log p of the right class, float32 (items,), and whether it was the likeliest, bool (items,)."""
         logits, labels = self.scored(batch, key)
-        nll = tf.nn.sparse_softmax_cross_entropy_with_logits(labels=labels, logits=logits)
-        return nll, tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+        return cross_entropy(logits, labels), tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
 
     def record(self, nll: tf.Tensor, right: tf.Tensor) -> dict[str, tf.Tensor]:
         """Adds a batch to the metrics and returns them all."""
