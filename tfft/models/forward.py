@@ -5,11 +5,16 @@ the state of its dropout to itself and computes softmax in half precision under 
 """
 
 import math
+from collections.abc import Callable
 
 import tensorflow as tf
 from transformers.models.gpt2.modeling_tf_gpt2 import TFAttention, TFBlock, TFGPT2MainLayer
 
 HIDDEN_SCORE = -1e9  # added to the float32 score of a key that must not be seen; exp() of it is exactly zero
+
+# Given a block's number, and keys and values of the tokens at hand, compute dtype (batch, heads, tokens, size): those
+# the tokens attend to.
+Recall = Callable[[int, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
 def encode(
@@ -17,8 +22,9 @@ def encode(
     input_ids: tf.Tensor,
     segment_ids: tf.Tensor,
     dropout_key: tf.Tensor | None = None,
+    recall: Recall | None = None,
 ) -> tf.Tensor:
-    """Runs the transformer body.
+    """Runs the transformer body over whole rows.
 
     A token sees itself and the earlier tokens of its own segment, and its position counts from the segment's
     start. So padding on either side and neighbours in a packed row change nothing.
@@ -29,6 +35,7 @@ def encode(
         segment_ids: int32 (batch, sequence_length); 0 is padding, each other number one contiguous example. An
             attention mask is the case of one segment a row.
         dropout_key: int64 (2,), what `dropout_key` made of (seed, step); None turns dropout off.
+        recall: As of `run_blocks`.
 
     Returns:
         Hidden states after the last layer norm, compute dtype (batch, sequence_length, width).
@@ -36,16 +43,10 @@ def encode(
     Source:
         Radford et al. 2019, Language Models are Unsupervised Multitask Learners.
     """
-    config, dtype = transformer.config, transformer.wte.compute_dtype
     visible = visible_keys(segment_ids)
     seen = tf.reduce_sum(tf.cast(visible, tf.int32), axis=-1)
     position_ids = tf.where(segment_ids > 0, seen - 1, 0)  # a row's padding may be longer than the context
-    hidden = tf.gather(transformer.wte.embeddings, input_ids) + tf.gather(transformer.wpe.embeddings, position_ids)
-    hidden = drop(tf.cast(hidden, dtype), config.embd_pdrop, dropout_key, place=0)
-    mask = tf.where(visible, 0.0, HIDDEN_SCORE)[:, None]
-    for index, block in enumerate(transformer.h):
-        hidden = run_block(block, hidden, mask, config, dropout_key, index)
-    return transformer.ln_f(hidden)
+    return run_blocks(transformer, input_ids, position_ids, visible, dropout_key, recall)
 
 
 def visible_keys(segment_ids: tf.Tensor) -> tf.Tensor:
@@ -55,27 +56,60 @@ def visible_keys(segment_ids: tf.Tensor) -> tf.Tensor:
     return same_segment & (position[:, None] >= position[None, :])
 
 
-def run_block(block: TFBlock, hidden, mask, config, dropout_key, index: int) -> tf.Tensor:
+def run_blocks(
+    transformer: TFGPT2MainLayer,
+    input_ids: tf.Tensor,
+    position_ids: tf.Tensor,
+    visible: tf.Tensor,
+    dropout_key: tf.Tensor | None = None,
+    recall: Recall | None = None,
+) -> tf.Tensor:
+    """Runs tokens through embeddings, blocks and the last layer norm.
+
+    Args:
+        transformer: The built main layer, whose variables are used.
+        input_ids: int32 (batch, queries).
+        position_ids: int32 (batch, queries), each below the model's `n_positions`.
+        visible: bool (batch, queries, keys), which keys each query sees.
+        dropout_key: int64 (2,) or None.
+        recall: Gives the keys and values of each block; None gives those of the tokens at hand.
+
+    Returns:
+        Hidden states, compute dtype (batch, queries, width).
+    """
+    config, dtype = transformer.config, transformer.wte.compute_dtype
+    hidden = tf.gather(transformer.wte.embeddings, input_ids) + tf.gather(transformer.wpe.embeddings, position_ids)
+    hidden = drop(tf.cast(hidden, dtype), config.embd_pdrop, dropout_key, place=0)
+    mask = tf.where(visible, 0.0, HIDDEN_SCORE)[:, None]
+    for index, block in enumerate(transformer.h):
+        hidden = run_block(block, hidden, mask, config, dropout_key, index, recall)
+    return transformer.ln_f(hidden)
+
+
+def run_block(block: TFBlock, hidden, mask, config, dropout_key, index: int, recall: Recall | None) -> tf.Tensor:
     """Runs one block: attention and MLP, each behind its layer norm and added to the stream.
 
     Args:
         block: The block, whose variables are used.
-        hidden: compute dtype (batch, sequence_length, width).
+        hidden: compute dtype (batch, queries, width).
         mask: float32 (batch, 1, queries, keys), added to the scores.
         config: The model's GPT2Config.
         dropout_key: int64 (2,) or None.
         index: The block's number, which sets its dropout apart from every other block's.
+        recall: As of `run_blocks`.
     """
     place = 3 * index
-    attended = attend(block.attn, block.ln_1(hidden), mask, config, dropout_key, index)
+    attended = attend(block.attn, block.ln_1(hidden), mask, config, dropout_key, index, recall)
     hidden += drop(attended, config.resid_pdrop, dropout_key, place + 2)
     expanded = block.mlp.act(block.mlp.c_fc(block.ln_2(hidden)))
     return hidden + drop(block.mlp.c_proj(expanded), config.resid_pdrop, dropout_key, place + 3)
 
 
-def attend(attention: TFAttention, hidden, mask, config, dropout_key, index: int) -> tf.Tensor:
+def attend(attention: TFAttention, hidden, mask, config, dropout_key, index: int, recall: Recall | None) -> tf.Tensor:
     """Runs multi-head self-attention; scores are masked and normalised in float32."""
     query, key, value = (split_heads(part, config.n_head) for part in tf.split(attention.c_attn(hidden), 3, axis=-1))
+    if recall is not None:
+        key, value = recall(index, key, value)
     # The query is scaled, not the scores: half precision overflows there, and there are fewer numbers here.
     scores = tf.matmul(query * tf.cast(attention_scale(config, index), query.dtype), key, transpose_b=True)
     weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32) + mask), value.dtype)
@@ -126,8 +160,25 @@ def drop(hidden: tf.Tensor, rate: float, key: tf.Tensor | None, place: int) -> t
 
 def vocabulary_logits(transformer: TFGPT2MainLayer, hidden: tf.Tensor) -> tf.Tensor:
     """Projects hidden states on the tied embeddings: float32 (..., vocabulary) under every precision policy."""
-    embeddings = tf.cast(transformer.wte.embeddings, tf.float32)
+    embeddings = tf.convert_to_tensor(transformer.wte.embeddings)
     # Two-dimensional on purpose: the batched product that einsum makes of this is 30 times slower on a CPU.
-    rows = tf.reshape(tf.cast(hidden, tf.float32), (-1, embeddings.shape[1]))
-    logits = tf.matmul(rows, embeddings, transpose_b=True)
+    rows = tf.reshape(hidden, (-1, embeddings.shape[1]))
+    project = _project if hidden.dtype == tf.float32 else _project_half
+    logits = project(rows, embeddings)
     return tf.reshape(logits, tf.concat([tf.shape(hidden)[:-1], [embeddings.shape[0]]], axis=0))
+
+
+def _project(rows: tf.Tensor, embeddings: tf.Tensor) -> tf.Tensor:
+    return tf.matmul(tf.cast(rows, tf.float32), tf.cast(embeddings, tf.float32), transpose_b=True)
+
+
+@tf.custom_gradient
+def _project_half(rows: tf.Tensor, embeddings: tf.Tensor) -> tuple[tf.Tensor, Callable]:
+    """Projects in float32, for the logits, and back in the rows' half precision, as every other product of the step."""
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        upstream = tf.cast(upstream, rows.dtype)
+        of_rows = tf.matmul(upstream, tf.cast(embeddings, rows.dtype))
+        return of_rows, tf.cast(tf.matmul(upstream, rows, transpose_a=True), embeddings.dtype)
+
+    return _project(rows, embeddings), gradient
