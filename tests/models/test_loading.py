@@ -2,7 +2,6 @@ import json
 import re
 from pathlib import Path
 
-import huggingface_hub
 import numpy as np
 import pytest
 import tf_keras as keras
@@ -12,15 +11,14 @@ from transformers import AutoConfig, GPT2TokenizerFast
 from tfft.data.encoding import tokenize
 from tfft.errors import UsageError, WeightsError
 from tfft.models.loading import (
-    BASE_FOLDER,
     Shape,
     build_scratch,
     is_classifier,
     label_names,
     load_config,
     load_model,
-    resolve_model,
 )
+from tfft.models.origin import BASE_FOLDER
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.models.weights import portable_weights
 from tfft.tasks.registry import TASKS
@@ -53,72 +51,12 @@ def folders(make_config, tokenizer, tmp_path_factory):
     return folders
 
 
-# Where a model stands
-
-
-def test_a_folder_and_the_run_it_stands_in_are_one_model(folders):
-    assert resolve_model(str(folders["text"])) == folders["text"]
-    assert resolve_model(str(folders["text"].parent)) == folders["text"]
-
-
-@pytest.mark.parametrize("name", ["unfinished", "file.txt", "no/such/folder", "/no/such", "two words", ""])
-def test_what_is_neither_folder_nor_hub_name_is_refused(tmp_path, monkeypatch, name):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "unfinished").mkdir()
-    (tmp_path / "unfinished" / "run.json").write_text("{}")
-    (tmp_path / "file.txt").write_text("text")
-    with refused(f"{name} is not a model. Expected a run folder that is finished", "Check the path."):
-        resolve_model(name)
-
-
-@pytest.mark.parametrize("name", ["gpt2", "nobody/nothing-here.v2"])
-def test_a_hub_name_without_a_network_is_refused_in_one_line(monkeypatch, tmp_path, name):
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-    with refused(
-        f"There is no folder {name}, and the hub does not give a model of that name: ", ". Pass --model scratch"
-    ) as caught:
-        resolve_model(name)
-    assert caught.value.__suppress_context__
-    assert ".." not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("error", "reason"),
-    [(TimeoutError(), "TimeoutError"), (OSError("Not found.\nAsk again.\n"), "Not found"), (KeyError("x"), "'x'")],
-)
-def test_whatever_the_hubs_client_raises_is_one_line(monkeypatch, tmp_path, error, reason):
-    def fail(*args, **options):
-        raise error
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", fail)
-    with refused(f"of that name: {reason}. Pass"):
-        resolve_model("someone/model")
-
-
-@pytest.mark.parametrize("has_safetensors", [True, False])
-def test_the_hub_is_asked_for_no_pickle_and_for_no_weights_twice(monkeypatch, tmp_path, folders, has_safetensors):
-    folder, asked = folders["text"] if has_safetensors else tmp_path, []
-
-    def download(name, allow_patterns):
-        asked.append((name, allow_patterns))
-        return str(folder)
-
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
-    assert resolve_model("someone/model") == folder
-    wanted = [["*.json", "*.safetensors", "merges.txt"], *([] if has_safetensors else [["tf_model.h5"]])]
-    assert asked == [("someone/model", patterns) for patterns in wanted]
-
-
 # Architectures
 
 
 def test_the_built_in_architecture_is_a_gpt2():
     config = load_config(BASE_FOLDER)
-    assert (config.n_layer, config.n_embd, config.n_positions) == (6, 256, 512)
+    assert (config.n_layer, config.n_embd, config.n_positions) == (4, 256, 512)
     assert not is_classifier(config)
 
 

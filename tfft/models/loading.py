@@ -1,7 +1,6 @@
-"""Where a model comes from: a folder, a run, the hub or random weights, all resolved here."""
+"""Builds a model: an architecture that is checked, and the weights of a folder or random ones."""
 
 import json
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,57 +14,9 @@ from tfft.models.gpt2 import GPT2Classifier, GPT2LanguageModel, build_model
 from tfft.models.weight_files import SCORE
 from tfft.models.weights import load_weights
 
-SCRATCH = "scratch"
-BASE_FOLDER = Path(__file__).parents[1] / "base"
-HUB_NAME = re.compile(r"[\w.-]+(/[\w.-]+)?")
-HUB_FILES = ["*.json", "*.safetensors", "merges.txt"]
-OLD_HUB_FILES = ["tf_model.h5"]  # as large as the weights beside it: only where there are no others
 SIZES = ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")
 
 Model = GPT2LanguageModel | GPT2Classifier
-
-
-def resolve_model(name: str) -> Path:
-    """Finds the Hugging Face folder behind a `--model` or RUN.
-
-    Args:
-        name: A folder with a config.json, a run folder, or a name on the hub.
-
-    Returns:
-        A local folder with a config.json.
-
-    Raises:
-        UsageError: There is no such model, or the hub cannot be reached.
-    """
-    for folder in (Path(name) / "model", Path(name)):
-        if (folder / "config.json").is_file():
-            return folder
-    if Path(name).exists() or not HUB_NAME.fullmatch(name):
-        raise UsageError(
-            f"{name} is not a model. Expected a run folder that is finished, a Hugging Face folder with a "
-            "config.json, or a name on the hub. Check the path."
-        )
-    return _fetch(name)
-
-
-def _fetch(name: str) -> Path:
-    from huggingface_hub import snapshot_download  # loads an HTTP client, which most runs never need
-
-    try:
-        folder = Path(snapshot_download(name, allow_patterns=HUB_FILES))
-        if not any(folder.glob("*.safetensors")):
-            snapshot_download(name, allow_patterns=OLD_HUB_FILES)
-    except Exception as error:  # the hub's client raises errors of many libraries
-        raise UsageError(
-            f"There is no folder {name}, and the hub does not give a model of that name: {_reason(error)}. "
-            "Pass --model scratch, or a folder that holds the model."
-        ) from None
-    return folder
-
-
-def _reason(error: Exception) -> str:
-    lines = str(error).split("\n")
-    return lines[0].rstrip(". ") or type(error).__name__
 
 
 def load_config(path: Path) -> GPT2Config:
@@ -84,8 +35,9 @@ def load_config(path: Path) -> GPT2Config:
         model_type = values.get("model_type", "gpt2")
         config = GPT2Config(**values)
     except (OSError, ValueError, TypeError, AttributeError) as error:
+        reason = str(error).split("\n")[0].rstrip(". ") or type(error).__name__
         raise UsageError(
-            f"{path} cannot be read: {_reason(error)}. Expected a JSON object with a GPT-2's architecture. "
+            f"{path} cannot be read: {reason}. Expected a JSON object with a GPT-2's architecture. "
             "Pass a GPT-2's config.json."
         ) from None
     if model_type != "gpt2":
