@@ -1,6 +1,9 @@
 import dataclasses
 import json
 import random
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import datasets
@@ -12,10 +15,11 @@ from tfft.data.encoding import Encoder, tokenize
 from tfft.data.records import Records, read_records
 from tfft.errors import DataError
 from tfft.models.tokenization import train_tokenizer
-from tfft.tasks.classification import CLASSIFICATION
-from tfft.tasks.task import IGNORED_LABEL, Example, Segment, Task
-from tfft.tasks.text import TEXT
+from tfft.tasks.formatting import Formatting
+from tfft.tasks.registry import TASKS
+from tfft.tasks.task import IGNORED_LABEL, Example, RecordError, Segment, Task
 
+CLASSIFICATION, TEXT = TASKS["classification"], TASKS["text"]
 LABELS = ("bad", "good")
 WORDS = ["the soup ", "was ", "cold", "\n", " good", "é", "🌍", "x" * 7, "<|endoftext|>", "<|pad|>", "\0", "A: ", "yes"]
 PROMPT = Task(
@@ -47,7 +51,7 @@ def read(tmp_path):
 
 
 def in_memory(**columns):
-    return Records(datasets.Dataset.from_dict(columns), Path("memory.parquet"), "parquet")
+    return Records(datasets.Dataset.from_dict(columns))
 
 
 def make_texts(num_texts, longest, seed=0):
@@ -81,7 +85,13 @@ def test_encoding_learns_a_text_and_its_end(tokenizer):
     rows = Encoder(TEXT, tokenizer, 64).encode(in_memory(text=["the soup", "<|endoftext|>"]))
     tokens = tokenize(tokenizer, ["the soup", "<|endoftext|>"])
     expected = [[*input_ids, tokenizer.eos_token_id] for input_ids in tokens]
-    assert rows.to_dict() == {"input_ids": expected, "labels": expected, "record": [0, 1], "num_cut": [0, 0]}
+    assert rows.to_dict() == {
+        "input_ids": expected,
+        "labels": expected,
+        "record": [0, 1],
+        "num_cut": [0, 0],
+        "num_cut_learned": [0, 0],
+    }
 
 
 def test_encoding_masks_the_prompt_and_merges_nothing_across_its_end(tokenizer):
@@ -135,6 +145,138 @@ def test_truncation_counts_what_it_cuts(sequence_length, tokenizer):
     assert rows["input_ids"][:] == [input_ids[:sequence_length] for input_ids in tokens]
     assert rows["num_cut"][:] == [max(len(input_ids) - sequence_length, 0) for input_ids in tokens]
     assert max(rows["num_cut"]) > 0
+    assert set(rows["num_cut_learned"]) == {0}  # the class is, not the text
+
+
+# What becomes of an example that is too long
+
+
+def prompts(tokenizer, *sizes):
+    """Records of a prompt and a completion of so many tokens, and those tokens, the end among the completion's."""
+    texts = [("A: " * prompt, "yes" * completion) for prompt, completion in sizes]
+    records = [{"prompt": prompt, "completion": completion} for prompt, completion in texts]
+    tokens = [tokenize(tokenizer, pair) for pair in texts]
+    return records, [(prompt, [*completion, tokenizer.eos_token_id]) for prompt, completion in tokens]
+
+
+def overflowing(overflow):
+    """The task of prompts, whose prompt loses its start."""
+
+    def make_example(record):
+        prompt, completion = PROMPT.make_example(record).segments
+        return Example((dataclasses.replace(prompt, shrinks="start"), completion))
+
+    return dataclasses.replace(PROMPT, overflow=overflow, make_example=make_example)
+
+
+SIZES = [(1, 1), (9, 1), (9, 2), (1, 12), (12, 12)]
+
+
+def test_truncation_leaves_a_row_of_what_matters_and_counts_the_rest(tokenizer):
+    records, tokens = prompts(tokenizer, *SIZES)
+    rows = Encoder(overflowing("truncate"), tokenizer, 8).encode(Records(datasets.Dataset.from_list(records)))
+    assert rows["record"][:] == list(range(len(SIZES)))
+    num_cut, num_cut_learned = [], []
+    for row, (prompt, completion) in zip(rows, tokens, strict=True):
+        learned = completion[:8]
+        read = prompt[max(len(prompt) + len(learned) - 8, 0) :]
+        assert row["input_ids"] == read + learned
+        assert row["labels"] == [IGNORED_LABEL] * len(read) + learned
+        num_cut.append(len(prompt) + len(completion) - len(read) - len(learned))
+        num_cut_learned.append(len(completion) - len(learned))
+    assert rows["num_cut"][:] == num_cut
+    assert rows["num_cut_learned"][:] == num_cut_learned
+    assert [number > 0 for number in num_cut] == [False, True, True, True, True]
+    assert [number > 0 for number in num_cut_learned] == [False, False, False, True, True]
+
+
+def test_splitting_cuts_nothing_and_learns_every_token_once(tokenizer):
+    records, tokens = prompts(tokenizer, *SIZES)
+    rows = Encoder(overflowing("split"), tokenizer, 8).encode(Records(datasets.Dataset.from_list(records)))
+    assert set(rows["num_cut"]) == set(rows["num_cut_learned"]) == {0}
+    for record, (prompt, completion) in enumerate(tokens):
+        of_record = [row for row in rows if row["record"] == record]
+        labels = [label for row in of_record for label in row["labels"][1:]]
+        assert labels == ([IGNORED_LABEL] * len(prompt) + completion)[1:]
+        input_ids = [of_record[0]["input_ids"][0], *(token for row in of_record for token in row["input_ids"][1:])]
+        assert input_ids == prompt + completion
+        assert max(len(row["input_ids"]) for row in of_record) <= 8
+
+
+def test_dropping_leaves_no_row_of_what_is_too_long(tokenizer):
+    records, tokens = prompts(tokenizer, *SIZES)
+    rows = Encoder(overflowing("drop"), tokenizer, 8).encode(Records(datasets.Dataset.from_list(records)))
+    assert (rows["record"][:], rows["num_cut"][:], rows["num_cut_learned"][:]) == ([0], [0], [0])
+    assert rows["input_ids"][0] == sum(tokens[0], [])
+    none = Encoder(overflowing("drop"), tokenizer, 8).encode(Records(datasets.Dataset.from_list(records[1:])))
+    assert len(none) == 0
+    assert none.features == rows.features
+
+
+def test_what_is_too_long_is_an_error_that_names_the_line_where_that_is_asked_for(tokenizer, read):
+    records, tokens = prompts(tokenizer, *SIZES)
+    size = sum(map(len, tokens[1]))
+    encoder = Encoder(overflowing("error"), tokenizer, size)
+    assert len(encoder.encode(read(records[:2]))) == 2
+    with pytest.raises(DataError) as error:
+        dataclasses.replace(encoder, sequence_length=size - 1).encode(file := read(records[:2]))
+    assert str(error.value) == (
+        f"Line 3 of {file.name} is longer than a row. Expected at most {size - 1} tokens. Received: {size}. "
+        "Raise --sequence-length, shorten the record, or pass another --overflow."
+    )
+
+
+@pytest.mark.parametrize("overflow", ["drop", "error"])
+def test_every_record_to_predict_has_a_row(tokenizer, overflow):
+    records = Records(datasets.Dataset.from_list(prompts(tokenizer, *SIZES)[0]))
+    rows = Encoder(overflowing(overflow), tokenizer, 8, strict=False).encode(records)
+    expected = Encoder(overflowing("truncate"), tokenizer, 8).encode(records)
+    assert rows.to_dict() == expected.to_dict()
+
+
+def test_a_talk_that_is_too_long_loses_its_oldest_exchanges(tokenizer):
+    turns = [("system", "cold"), *[("user", "the soup"), ("assistant", "was good")] * 3]
+    messages = [{"role": role, "content": content} for role, content in turns]
+    whole = Encoder(TASKS["chat"], tokenizer, 500).encode(in_memory(messages=[messages]))
+    length = len(whole["input_ids"][0]) - 1
+    (row,) = Encoder(TASKS["chat"], tokenizer, length).encode(in_memory(messages=[messages]))
+    (shorter,) = Encoder(TASKS["chat"], tokenizer, 500).encode(in_memory(messages=[messages[:1] + messages[3:]]))
+    assert (row["input_ids"], row["labels"]) == (shorter["input_ids"], shorter["labels"])
+    assert row["num_cut"] == length + 1 - len(row["input_ids"])
+    assert row["num_cut_learned"] == len(tokenize(tokenizer, ["was good"])[0]) + 1
+
+
+@pytest.mark.parametrize("answer", ["é🌍é", "soup", "oup", "cold cold", "xx"])
+def test_a_context_that_is_too_long_keeps_the_answer(tokenizer, answer):
+    for seed in range(6):
+        draw = random.Random(seed)
+        before, after = ("".join(draw.choices(WORDS[:8], k=draw.randint(5, 30))) for _ in range(2))
+        answers = {"text": [answer], "answer_start": [len(before)]}
+        record = {"context": before + answer + after, "question": "no", "answers": answers}
+        rest = Encoder(TASKS["question-answering"], tokenizer, 500).encode(
+            Records(datasets.Dataset.from_list([{**record, "context": "~"}])), cached=False
+        )
+        length = len(rest["input_ids"][0]) + 3 * len(answer) + 3
+        (row,) = Encoder(TASKS["question-answering"], tokenizer, length).encode(
+            Records(datasets.Dataset.from_list([record])), cached=False
+        )
+        text = tokenizer.decode(row["input_ids"])
+        context = text.removeprefix("Context:\n").rpartition("\n\nQuestion:")[0]
+        assert answer in context
+        if row["num_cut"]:
+            assert len(row["input_ids"]) == length
+            assert context.strip("\ufffd") in record["context"]
+
+
+def test_what_is_wrong_with_a_record_is_told_with_its_line(tokenizer, read):
+    def refuse(record):
+        raise RecordError("is not to my taste. Mend or remove the record.")
+
+    task = dataclasses.replace(TEXT, make_example=refuse)
+    records = read([{"text": "x"}])
+    with pytest.raises(DataError) as error:
+        Encoder(task, tokenizer, 8).encode(records)
+    assert str(error.value) == f"Line 2 of {records.name} is not to my taste. Mend or remove the record."
 
 
 def test_rows_have_their_columns_and_types_alone(tokenizer):
@@ -143,7 +285,8 @@ def test_rows_have_their_columns_and_types_alone(tokenizer):
     records = in_memory(text=["a"], label=["good"], labels=["x"], input_ids=["y"], record=["z"])
     of_text = Encoder(TEXT, tokenizer, 8).encode(records)
     of_class = Encoder(CLASSIFICATION, tokenizer, 8, LABELS).encode(records)
-    features = {"input_ids": tokens, "labels": tokens, "record": integer, "num_cut": integer}
+    facts = dict.fromkeys(("record", "num_cut", "num_cut_learned"), integer)
+    features = {"input_ids": tokens, "labels": tokens, **facts}
     assert of_text.features == features
     assert of_class.features == {**features, "labels": integer}
 
@@ -163,15 +306,21 @@ def test_a_record_without_text_is_refused(text, read, tokenizer):
     records = read([{"text": "fine", "label": "good"}, {"text": text, "label": "bad"}])
     with pytest.raises(DataError) as error:
         Encoder(CLASSIFICATION, tokenizer, 8, LABELS).encode(records)
+    expected = "a string" if text is None else "a string that is not empty"
     assert str(error.value) == (
-        f"Line 3 of {records.path} has no text in column 'text'. Expected a string that is not empty. "
+        f"Line 3 of {records.name} has no text in column 'text'. Expected {expected}. "
         f"Received: {text!r}. Mend or remove the record."
     )
 
 
 def test_the_message_names_the_tasks_own_column(tokenizer):
-    with pytest.raises(DataError, match=r"^Record 2 of memory\.parquet has no text in column 'prompt'\."):
-        Encoder(PROMPT, tokenizer, 8).encode(in_memory(prompt=["a", " "], completion=["b", "c"]))
+    with pytest.raises(DataError, match=r"^Record 2 has no text in column 'prompt'\."):
+        Encoder(PROMPT, tokenizer, 8).encode(in_memory(prompt=["a", " "], completion=["b", "\n"]))
+
+
+def test_one_part_of_a_record_may_be_empty(tokenizer):
+    rows = Encoder(PROMPT, tokenizer, 8).encode(in_memory(prompt=["a", " "], completion=["", "c"]))
+    assert len(rows) == 2
 
 
 def test_a_record_behind_the_first_thousand_is_named(read, tokenizer):
@@ -182,7 +331,7 @@ def test_a_record_behind_the_first_thousand_is_named(read, tokenizer):
 
 def test_a_record_of_a_part_is_named_by_its_place_in_the_file(read, tokenizer):
     records = read([{"text": "fine"}] * 5 + [{"text": None}])
-    part = Records(records.rows.select(range(4, 6)), records.path, records.kind, start=4)
+    part = dataclasses.replace(records, rows=records.rows.select(range(4, 6)), start=4)
     with pytest.raises(DataError, match=r"^Line 7 of .* has no text"):
         Encoder(TEXT, tokenizer, 8, strict=False).encode(part, cached=False)
 
@@ -199,7 +348,7 @@ def test_an_empty_text_can_be_predicted(tokenizer):
 
 @pytest.mark.parametrize("text", [None, 5])
 def test_what_is_no_string_cannot_even_be_predicted(text, tokenizer):
-    with pytest.raises(DataError, match=r"^Record 1 of memory\.parquet has no text in column 'text'\."):
+    with pytest.raises(DataError, match=r"^Record 1 has no text in column 'text'\."):
         Encoder(TEXT, tokenizer, 8, strict=False).encode(in_memory(text=[text]), cached=False)
 
 
@@ -209,7 +358,7 @@ def test_an_unknown_label_is_refused(strict, read, tokenizer):
     with pytest.raises(DataError) as error:
         Encoder(CLASSIFICATION, tokenizer, 8, LABELS, strict).encode(records)
     assert str(error.value) == (
-        f"Line 3 of {records.path} has a label the model does not know. Expected one of bad, good. "
+        f"Line 3 of {records.name} has a label the model does not know. Expected one of bad, good. "
         "Received: label='so-so'. Mend or remove the record, or train on records that hold this class."
     )
 
@@ -240,7 +389,7 @@ def test_rows_are_found_again(read, tokenizer, monkeypatch):
     encoder = Encoder(CLASSIFICATION, tokenizer, 8, LABELS)
     first = encoder.encode(records)
     monkeypatch.setattr(encoding, "tokenize", None)  # a second tokenization would fail
-    second = encoder.encode(read_records(records.path))
+    second = encoder.encode(read_records(records.name))
     assert second.to_dict() == first.to_dict()
     assert second.cache_files == first.cache_files != []
     assert first._fingerprint == second._fingerprint
@@ -259,6 +408,8 @@ def test_rows_of_something_else_are_not_served(read, tokenizer):
         {"strict": False},
         {"task": TEXT, "labels": ()},
         {"task": dataclasses.replace(CLASSIFICATION, name="other")},
+        {"task": dataclasses.replace(CLASSIFICATION, overflow="drop")},
+        {"task": dataclasses.replace(CLASSIFICATION, formatting=Formatting(separator=""))},
     ]
     rows = [dataclasses.replace(encoder, **change).encode(records) for change in changes]
     assert len({row._fingerprint for row in rows}) == len(changes)
@@ -271,7 +422,7 @@ def test_rows_of_something_else_are_not_served(read, tokenizer):
 
 def test_rows_of_another_column_or_content_are_not_served(read, tokenizer):
     records = read([{"text": "a", "other": "b"}])
-    renamed = read_records(records.path, {"text": "other"})
+    renamed = read_records(records.name, {"text": "other"})
     encoder = Encoder(TEXT, tokenizer, 8)
     assert encoder.encode(records)["input_ids"][:] != encoder.encode(renamed)["input_ids"][:]
     rewritten = read([{"text": "c", "other": "b"}])
@@ -288,3 +439,44 @@ def test_rows_that_are_not_cached_leave_no_file(read, tokenizer):
     assert rows.cache_files == []
     assert rows.to_dict() == Encoder(TEXT, tokenizer, 8).encode(records).to_dict()
     assert len(list(folder.iterdir())) == len(before) + 1
+
+
+RACER = """
+import sys, time
+from pathlib import Path
+from transformers import GPT2TokenizerFast
+from tfft.data import encoding, records
+from tfft.tasks.registry import TASKS
+
+folder, name = Path(sys.argv[1]), sys.argv[2]
+encoder = encoding.Encoder(TASKS["text"], GPT2TokenizerFast.from_pretrained(folder / "tokenizer"), 16)
+(folder / name).touch()
+while not (folder / "go").exists():
+    time.sleep(0.001)
+rows = encoder.encode(records.read_records(folder / "records.jsonl"))
+print(len(rows), sum(map(sum, rows["input_ids"])), rows.cache_files[0]["filename"])
+"""
+
+
+def test_two_processes_may_encode_the_same_file_at_once(tokenizer, tmp_path, monkeypatch):
+    texts = make_texts(3000, 9)
+    (tmp_path / "records.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    tokenizer.save_pretrained(tmp_path / "tokenizer")
+
+    def start(name):
+        command = [sys.executable, "-c", RACER, str(tmp_path), name]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    racers = [start(name) for name in ("first", "second")]
+    while not all((tmp_path / name).exists() for name in ("first", "second")):
+        assert all(racer.poll() is None for racer in racers), racers[0].communicate()
+        time.sleep(0.01)
+    (tmp_path / "go").touch()
+    said = [racer.communicate(timeout=300) for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0], said
+    monkeypatch.setattr(encoding, "tokenize", None)  # a third tokenization would fail
+    rows = Encoder(TEXT, tokenizer, 16).encode(read_records(tmp_path / "records.jsonl"))
+    file = rows.cache_files[0]["filename"]
+    expected = f"{len(rows)} {sum(map(sum, rows['input_ids']))} {file}\n"
+    assert [answer for answer, _ in said] == [expected, expected]
+    assert [path.name for path in Path(file).parent.iterdir() if path.name.startswith("tmp")] == []

@@ -3,13 +3,43 @@ import random
 import pytest
 
 from tfft.errors import DataError
-from tfft.tasks.classification import CLASSIFICATION, make_example, name_label, order_labels
-from tfft.tasks.task import Example, Segment
+from tfft.tasks.classification import make_example, name_label, order_labels
+from tfft.tasks.registry import TASKS
+from tfft.tasks.task import Example, RecordError, Segment
+
+CLASSIFICATION = TASKS["classification"]
 
 
 def test_example_reads_the_text_and_learns_the_label():
     example = make_example({"text": " The soup. ", "label": " bad "})
-    assert example == Example(segments=(Segment(" The soup. ", trained=False, ends=False),), label="bad")
+    assert example == Example(segments=(Segment(" The soup. ", shrinks="end"),), label="bad")
+
+
+@pytest.mark.parametrize("pair", ["The waiter.", ""])
+def test_a_second_text_is_read_below_the_first(pair):
+    example = make_example({"text": "The soup.", "text_pair": pair, "label": "bad"})
+    assert example.segments == (
+        Segment("The soup.", shrinks="end"),
+        Segment("\n\n"),
+        Segment(pair, shrinks="end"),
+    )
+    assert example.label == "bad"
+
+
+def test_without_a_second_text_there_is_no_place_for_it():
+    assert make_example({"text": "x", "text_pair": None}) == make_example({"text": "x"})
+
+
+@pytest.mark.parametrize(
+    ("record", "column"),
+    [({"text": None}, "text"), ({"text": 5}, "text"), ({"text": "x", "text_pair": 5}, "text_pair")],
+)
+def test_what_is_no_text_is_refused(record, column):
+    with pytest.raises(RecordError) as error:
+        make_example(record)
+    assert str(error.value) == (
+        f"has no text in column '{column}'. Expected a string. Received: {record[column]}. Mend or remove the record."
+    )
 
 
 def test_example_without_a_label_can_be_predicted():
@@ -94,3 +124,4 @@ def test_fewer_than_two_classes_are_refused(values, received):
 def test_classification_truncates_and_has_a_label_column():
     assert (CLASSIFICATION.columns, CLASSIFICATION.label_column) == (("text", "label"), "label")
     assert (CLASSIFICATION.head, CLASSIFICATION.overflow) == ("classifier", "truncate")
+    assert CLASSIFICATION.optional == ("text_pair",)

@@ -6,8 +6,9 @@ The export's graph is held to this by a parity test.
 
 import hashlib
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -16,8 +17,12 @@ from transformers import PreTrainedTokenizerFast
 
 from tfft import __version__
 from tfft.data.records import Records
+from tfft.data.rows import choose_batch_size
+from tfft.data.shortening import Part, count, shorten
 from tfft.errors import DataError
-from tfft.tasks.task import IGNORED_LABEL, Example, Record, Task
+from tfft.tasks.task import IGNORED_LABEL, Example, Record, RecordError, Segment, Task, read_text
+
+FACTS = ("record", "num_cut", "num_cut_learned")
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,8 @@ class Encoder:
         tokenizer: The model's tokenizer, with an end-of-text token.
         sequence_length: Tokens in a row, at most.
         labels: The classes in order; empty for a language model.
-        strict: Whether an empty text or a missing label is an error, as it is in training.
+        strict: Whether an empty text or a missing label is an error, as it is in training; if not, every record has
+            a row, even where the task's overflow is "drop" or "error".
     """
 
     task: Task
@@ -47,23 +53,25 @@ class Encoder:
 
         Returns:
             A row for each stretch of at most `sequence_length` tokens: `input_ids` (list of int32), `labels` (a list
-            of int32 beside them, or one int32 for a class), `record` (int32, which record it is of) and `num_cut`
-            (int32, tokens of the record that no row holds).
+            of int32 beside them, or one int32 for a class), `record` (int32, which record it is of), `num_cut` (int32,
+            tokens of the record that no row holds) and `num_cut_learned` (int32, those that were to be learned).
 
         Raises:
-            DataError: A text is not a string, or, if strict, is empty; a label is unknown or, if strict, missing.
+            DataError: A record is not as its task needs it; or, if strict, is empty or lacks its label; or is too long
+                where the task's overflow is "error".
         """
 
         def encode_batch(batch: dict[str, list], indices: list[int]) -> dict[str, list]:
-            batch = {name: values for name, values in batch.items() if name in self.task.columns}
+            batch = {name: values for name, values in batch.items() if name in self.task.readable_columns}
             rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
             examples = [self._read(row, records, index) for row, index in zip(rows, indices, strict=True)]
             encoded = zip(self._tokenize(examples), examples, indices, strict=True)
-            return _columns(chain.from_iterable(self._cut(*row) for row in encoded))
+            return _columns(chain.from_iterable(self._fit(*row, records) for row in encoded))
 
         return records.rows.map(
             encode_batch,
             batched=True,
+            batch_size=choose_batch_size(records.rows),  # a thousand long documents would not fit in memory
             with_indices=True,
             remove_columns=records.rows.column_names,
             features=self._features(),
@@ -73,13 +81,12 @@ class Encoder:
         )
 
     def _read(self, record: Record, records: Records, index: int) -> Example:
-        text = record[self.task.columns[0]]
-        if not isinstance(text, str) or (self.strict and not text.strip()):
-            raise DataError(
-                f"{records.where(index)} has no text in column '{self.task.columns[0]}'. Expected a string that is "
-                f"not empty. Received: {text!r}. Mend or remove the record."
-            )
-        example = self.task.make_example(record)
+        try:
+            example = self.task.make_example(record)
+            if self.strict and not any(segment.text.strip() for segment in example.segments):
+                read_text(record, self.task.columns[0])
+        except RecordError as error:
+            raise DataError(f"{records.where(index)} {error}") from None
         if self.labels:
             self._check_label(example, records, index)
         return example
@@ -88,42 +95,56 @@ class Encoder:
         if example.label is None and not self.strict:
             return
         if example.label not in self.labels:
-            problem = "no label" if example.label is None else "a label the model does not know"
-            raise DataError(
-                f"{records.where(index)} has {problem}. Expected one of "
-                f"{', '.join(self.labels[:20])}. Received: label={example.label!r}. Mend or remove the record, "
-                "or train on records that hold this class."
-            )
+            raise DataError(f"{records.where(index)} {tell_label_problem(example.label, self.labels)}")
 
-    def _tokenize(self, examples: Sequence[Example]) -> list[tuple[list[int], list[int]]]:
+    def _tokenize(self, examples: Sequence[Example]) -> list[list[Part]]:
         texts = [segment.text for example in examples for segment in example.segments]
         tokens = iter(tokenize(self.tokenizer, texts))
-        return [self._join(example, tokens) for example in examples]
+        end = [self.tokenizer.eos_token_id]
+        return [
+            [Part(segment, next(tokens) + end * segment.ends) for segment in example.segments] for example in examples
+        ]
 
-    def _join(self, example: Example, tokens: Any) -> tuple[list[int], list[int]]:
-        input_ids, labels = [], []
-        for segment in example.segments:
-            ids = next(tokens) + [self.tokenizer.eos_token_id] * segment.ends
-            input_ids += ids
-            labels += ids if segment.trained else [IGNORED_LABEL] * len(ids)
-        # A row of no tokens has no last token to classify; an empty text reads as a text that ended.
-        return (input_ids, labels) if input_ids else ([self.tokenizer.eos_token_id], [IGNORED_LABEL])
-
-    def _cut(self, tokens: tuple[list[int], list[int]], example: Example, index: int) -> list[dict[str, Any]]:
-        input_ids, labels = tokens
-        length, last = self.sequence_length, len(input_ids)
+    def _fit(self, parts: list[Part], example: Example, index: int, records: Records) -> list[dict[str, Any]]:
+        """Makes the rows of an example: one, or what becomes of it where it is too long for one."""
+        length, size = self.sequence_length, count(parts)
+        overflow = self.task.overflow if self.strict or self.task.overflow == "split" else "truncate"
+        if size > length and overflow == "error":
+            raise DataError(
+                f"{records.where(index)} is longer than a row. Expected at most {length} tokens. Received: {size}. "
+                "Raise --sequence-length, shorten the record, or pass another --overflow."
+            )
+        if size > length and overflow == "drop":
+            return []
+        kept = shorten(self._focus(parts), length) if overflow == "truncate" and size > length else parts
+        input_ids, labels = self._join(kept)
+        facts = {"record": index, "num_cut": size - count(kept), "num_cut_learned": _learned(parts) - _learned(kept)}
         # A window starts on the last token of the one before: every token but a text's first is learned exactly once.
-        starts = range(0, max(last - 1, 1), length - 1) if self.task.overflow == "split" else [0]
-        num_cut = max(last - length, 0) if self.task.overflow == "truncate" else 0
         return [
             {
                 "input_ids": input_ids[start : start + length],
                 "labels": self._class(example) if self.labels else labels[start : start + length],
-                "record": index,
-                "num_cut": num_cut,
+                **facts,
             }
-            for start in starts
+            for start in range(0, max(len(input_ids) - 1, 1), max(length - 1, 1))
         ]
+
+    def _focus(self, parts: list[Part]) -> list[Part]:
+        """Finds the tokens of what a segment shrinks around, which only a too long example needs."""
+        return [
+            replace(part, focus=self._find_tokens(part.segment)) if any(part.segment.focus) else part for part in parts
+        ]
+
+    def _find_tokens(self, segment: Segment) -> tuple[int, int]:
+        first, last = segment.focus
+        starts, stops = zip(*_find_characters(self.tokenizer, segment.text), strict=True)
+        return bisect_right(stops, first), bisect_left(starts, last)
+
+    def _join(self, parts: list[Part]) -> tuple[list[int], list[int]]:
+        input_ids = [token for part in parts for token in part.input_ids]
+        labels = [token if part.segment.trained else IGNORED_LABEL for part in parts for token in part.input_ids]
+        # A row of no tokens has no last token to classify; an empty text reads as a text that ended.
+        return (input_ids, labels) if input_ids else ([self.tokenizer.eos_token_id], [IGNORED_LABEL])
 
     def _class(self, example: Example) -> int:
         return IGNORED_LABEL if example.label is None else self.labels.index(example.label)
@@ -132,13 +153,16 @@ class Encoder:
         integer = datasets.Value("int32")
         tokens = datasets.List(integer)
         labels = integer if self.labels else tokens
-        return datasets.Features({"input_ids": tokens, "labels": labels, "record": integer, "num_cut": integer})
+        facts = dict.fromkeys(FACTS, integer)
+        return datasets.Features({"input_ids": tokens, "labels": labels, **facts})
 
     def _fingerprint(self, records: Records) -> str:
         parts = [
             __version__,
             records.rows._fingerprint,
             self.task.name,
+            self.task.overflow,
+            self.task.formatting.to_dict(),
             self.tokenizer.backend_tokenizer.to_str(),
             self.tokenizer.eos_token_id,
             self.sequence_length,
@@ -146,6 +170,21 @@ class Encoder:
             self.strict,
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
+
+
+def tell_label_problem(label: str | None, labels: Sequence[str]) -> str:
+    """Says what is wrong with a label, as the end of a sentence that begins with where its record stands.
+
+    Args:
+        label: The label, or None where there is none.
+        labels: The classes there may be, if they are known.
+    """
+    problem = "no label" if label is None else "a label the model does not know"
+    expected = f"one of {', '.join(labels[:20])}" if labels else "a class"
+    return (
+        f"has {problem}. Expected {expected}. Received: label={label!r}. Mend or remove the record, "
+        "or train on records that hold this class."
+    )
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:
@@ -163,6 +202,18 @@ def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[l
     return tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False)["input_ids"]
 
 
+def _find_characters(tokenizer: PreTrainedTokenizerFast, text: str) -> list[tuple[int, int]]:
+    """Finds the characters of each token, from the first to before the last."""
+    found = tokenizer(
+        text, add_special_tokens=False, split_special_tokens=True, verbose=False, return_offsets_mapping=True
+    )
+    return found["offset_mapping"]
+
+
 def _columns(rows: Any) -> dict[str, list]:
     rows = list(rows)
-    return {name: [row[name] for row in rows] for name in ("input_ids", "labels", "record", "num_cut")}
+    return {name: [row[name] for row in rows] for name in ("input_ids", "labels", *FACTS)}
+
+
+def _learned(parts: Sequence[Part]) -> int:
+    return count([part for part in parts if part.segment.trained])

@@ -2,21 +2,24 @@
 
 Example record:
     {"text": "The soup was cold and so was the waiter.", "label": "negative"}
+
+A second text, `text_pair`, is read below the first where there is one.
 """
 
 from collections.abc import Iterable
 from typing import Any
 
 from tfft.errors import DataError
-from tfft.tasks.task import Example, Record, Segment, Task
+from tfft.tasks.formatting import Formatting
+from tfft.tasks.task import Example, Record, Segment, Task, read_text
 
 
 def make_example(record: Record) -> Example:
-    """Reads the text, learns the label. A record without a label can still be predicted."""
-    return Example(
-        segments=(Segment(record["text"], trained=False),),
-        label=name_label(record.get("label")),
-    )
+    """Reads the text or the pair of texts, learns the label. A record without a label can still be predicted."""
+    segments = [Segment(read_text(record, "text", empty=True), shrinks="end")]
+    if record.get("text_pair") is not None:
+        segments += [Segment("\n\n"), Segment(read_text(record, "text_pair", empty=True), shrinks="end")]
+    return Example(segments=tuple(segments), label=name_label(record.get("label")))
 
 
 def name_label(value: Any) -> str | None:
@@ -75,10 +78,14 @@ def _by_number(name: str) -> tuple[int, str]:
     return int(name), name
 
 
-CLASSIFICATION = Task(
-    name="classification",
-    columns=("text", "label"),
-    head="classifier",
-    overflow="truncate",
-    make_example=make_example,
-)
+def classification_task(formatting: Formatting) -> Task:
+    """Builds the task; its layout is fixed."""
+    return Task(
+        name="classification",
+        columns=("text", "label"),
+        head="classifier",
+        overflow="truncate",
+        make_example=make_example,
+        formatting=formatting,
+        optional=("text_pair",),
+    )

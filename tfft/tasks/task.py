@@ -1,27 +1,53 @@
 """The words every task shares: a record becomes an example, an example is segments of text."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass, field
 from typing import Any
+
+from tfft.tasks.formatting import PLAIN, Formatting
 
 Record = dict[str, Any]
 
 IGNORED_LABEL = -100  # stands where nothing is learned; the number transformers and PyTorch use
 
 
+class RecordError(ValueError):
+    """What is wrong with a record, as the end of a sentence that begins with where the record stands.
+
+    Attributes:
+        finding: The name that `tfft check` has for it.
+    """
+
+    def __init__(self, problem: str, finding: str = "unfit") -> None:
+        super().__init__(problem)
+        self.finding = finding
+
+
 @dataclass(frozen=True)
 class Segment:
     """A stretch of text that is tokenized on its own, so that no token spans two segments.
+
+    White space between two segments leads the second: GPT-2's tokenizer splits there by itself, so that a tool that
+    tokenizes the whole text gets the same tokens, unless what a record holds is empty, or begins or ends with a line
+    end of its own.
 
     Attributes:
         text: The text; it can never become a special token.
         trained: Whether its tokens are learned.
         ends: Whether the end-of-text token follows, learned as the segment is.
+        turn: Which exchange of a conversation it is of: where an example is too long, the exchanges of the smallest
+            numbers go first, whole. 0 is of none.
+        shrinks: What the segment loses when that does not help: its "start", its "end", what lies "around" the
+            focus, or "nothing".
+        focus: The characters that stay, from the first to before the last, where the segment shrinks around them.
     """
 
     text: str
-    trained: bool
+    trained: bool = False
     ends: bool = False
+    turn: int = 0
+    shrinks: str = "nothing"
+    focus: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True)
@@ -36,6 +62,11 @@ class Example:
     segments: tuple[Segment, ...]
     label: str | None = None
 
+    @property
+    def text(self) -> str:
+        """The whole text, without the tokens that end it."""
+        return "".join(segment.text for segment in self.segments)
+
 
 @dataclass(frozen=True)
 class Task:
@@ -45,8 +76,12 @@ class Task:
         name: The value of `--task`.
         columns: Columns that must be there; the first holds the text that is read.
         head: "language-model" or "classifier": which model learns it.
-        overflow: "split" cuts a long example into several rows, "truncate" drops its end.
-        make_example: From a record with those columns to an example.
+        overflow: What becomes of an example that is too long, unless the user says otherwise: "split" cuts it into
+            several rows, "truncate" shortens it as its segments say.
+        make_example: From a record with those columns to an example. Raises RecordError.
+        optional: Columns that are read where they are there.
+        aliases: Another name a required column may have -> its name.
+        formatting: How text is laid out, already at work in `make_example`.
     """
 
     name: str
@@ -54,8 +89,42 @@ class Task:
     head: str
     overflow: str
     make_example: Callable[[Record], Example]
+    optional: tuple[str, ...] = ()
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    formatting: Formatting = PLAIN
 
     @property
     def label_column(self) -> str | None:
         """The column that holds the class, or None."""
-        return self.columns[1] if self.head == "classifier" else None
+        return "label" if self.head == "classifier" else None
+
+    @property
+    def readable_columns(self) -> tuple[str, ...]:
+        """Every column that `make_example` looks at."""
+        return (*self.columns, *self.optional, *self.aliases)
+
+    def missing_columns(self, columns: Set[str]) -> list[str]:
+        """Lists the required columns that are not among `columns`, under any name."""
+        known = {*columns} | {name for alias, name in self.aliases.items() if alias in columns}
+        return [name for name in self.columns if name not in known]
+
+
+def read_text(record: Record, column: str, empty: bool = False) -> str:
+    """Reads a text column.
+
+    Args:
+        record: The record.
+        column: The column's name.
+        empty: Whether it may be empty.
+
+    Raises:
+        RecordError: It is not a string, or is empty and may not be.
+    """
+    text = record.get(column)
+    if isinstance(text, str) and (empty or text.strip()):
+        return text
+    expected = "a string" if empty else "a string that is not empty"
+    raise RecordError(
+        f"has no text in column '{column}'. Expected {expected}. Received: {text!r:.80}. Mend or remove the record.",
+        finding="empty" if text is None or isinstance(text, str) else "unfit",
+    )

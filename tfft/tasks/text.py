@@ -4,18 +4,22 @@ Example record:
     {"text": "Congress shall make no law respecting an establishment of religion."}
 """
 
-from tfft.tasks.task import Example, Record, Segment, Task
+from tfft.tasks.formatting import Formatting
+from tfft.tasks.task import Example, Record, Segment, Task, read_text
 
 
 def make_example(record: Record) -> Example:
     """Learns the whole text and its end."""
-    return Example(segments=(Segment(record["text"], trained=True, ends=True),))
+    return Example(segments=(Segment(read_text(record, "text", empty=True), trained=True, ends=True),))
 
 
-TEXT = Task(
-    name="text",
-    columns=("text",),
-    head="language-model",
-    overflow="split",
-    make_example=make_example,
-)
+def text_task(formatting: Formatting) -> Task:
+    """Builds the task; a text has no layout of its own."""
+    return Task(
+        name="text",
+        columns=("text",),
+        head="language-model",
+        overflow="split",
+        make_example=make_example,
+        formatting=formatting,
+    )
