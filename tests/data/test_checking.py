@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet, table
 
 from tfft.data.checking import check_file
-from tfft.data.lines import decode_lines, line_of_record, read_header, read_rows
+from tfft.data.lines import decode_lines, line_of_record, read_rows
 from tfft.errors import DataError
 
 CSV_ADVICE = "Expected cells quoted with double quotes, inner ones doubled. Write it with a CSV library."
@@ -255,11 +255,6 @@ def test_a_parquet_file_without_rows_is_refused(tmp_path):
 def test_decode_lines_drops_only_the_byte_order_mark(tmp_path):
     path = write(tmp_path / "x.txt", "\ufeff\ufeffa\r\n\ufeffb\u2028c\x85d\re\nf")
     assert list(decode_lines(path)) == ["\ufeffa\r\n", "\ufeffb\u2028c\x85d\re\n", "f"]
-
-
-def test_read_header_skips_blank_lines_and_the_byte_order_mark(tmp_path):
-    path = write(tmp_path / "x.csv", '\ufeff\n  \n"text", label,"two\nlines"\na,b,c\n')
-    assert read_header(path, "csv") == ["text", " label", "two\nlines"]
 
 
 def test_read_rows_numbers_rows_by_the_line_they_start_on():

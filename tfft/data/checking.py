@@ -1,99 +1,86 @@
-"""What is wrong with a file of records, told by line and before any work starts.
+"""What is wrong with a file of records, told by line and before any work starts; and what it holds, if nothing is.
 
-The loaders of `datasets` fill a short CSV row with nothing, read "NA" as missing and answer a broken byte with a
-traceback. So a file is read once here, line by line, and its first problem ends the work in one sentence.
+A loader that guesses fills a short CSV row with nothing, reads "NA" as missing and answers a broken byte with a
+traceback. So a file is read once here, from end to end, and its first problem ends the work in one sentence.
 """
 
-import collections
-import csv
-from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import pyarrow
-from pyarrow import parquet
+import datasets
 
-from tfft.data.json_records import read_json
-from tfft.data.lines import DELIMITERS, decode_lines, read_rows
+from tfft.data.columns import find_types
+from tfft.data.compression import is_compressed, open_plain
+from tfft.data.files import HUB, read_file
+from tfft.data.hub_records import describe_hub
+from tfft.data.lines import BrokenLineError, OnProblem, refuse
+from tfft.data.table_records import FORMATS, describe_table
 from tfft.errors import DataError
+from tfft.runtime import hash_files
 
 
-def check_file(path: Path, kind: str) -> None:
+@dataclass(frozen=True)
+class Contents:
+    """What a file of records holds.
+
+    Attributes:
+        features: Its columns and their types.
+        num_records: How many records.
+        digest: SHA-256 of its bytes, or the state of a data set on the hub.
+        skipped: The numbers of the lines or rows that cannot be read and are left out.
+    """
+
+    features: datasets.Features
+    num_records: int
+    digest: str
+    skipped: frozenset[int] = frozenset()
+
+
+def check_file(name: str, kind: str, on_problem: OnProblem = refuse) -> Contents:
     """Refuses a file that cannot be read as what its name says.
 
     Args:
-        path: An existing file.
-        kind: "csv", "tsv", "jsonl", "json", "text" or "parquet".
+        name: An existing file, or a name on the hub.
+        kind: How it is read: a key of `files.READERS`, or HUB.
+        on_problem: Is told of each line or row that cannot be read; if it returns, that one is left out.
+
+    Returns:
+        What it holds.
 
     Raises:
-        DataError: The file is empty, has a line that is not UTF-8, a row with too few or too many cells, a line that
-            is not a JSON object, nothing but a header, or no rows.
+        DataError: The file is empty, not whole, has a line that is not UTF-8, a row with too few or too many cells, a
+            line that is not a JSON object, nothing but a header, or no rows.
+        UsageError: The hub does not give the data set.
     """
+    if kind == HUB:
+        return Contents(*describe_hub(name))
+    path = Path(name)
     check_size(path)
-    if kind in DELIMITERS:
-        _check_rows(path, kind)
-    elif kind in ("json", "jsonl"):
-        _exhaust(read_json(path, kind))
-    elif kind == "text":
-        _exhaust(decode_lines(path))
-    elif kind == "parquet":
-        _check_parquet(path)
+    skipped: set[int] = set()
+
+    def skip(problem: BrokenLineError) -> None:
+        on_problem(problem)
+        skipped.add(problem.number)
+
+    records = read_file(name, kind, skip)
+    features, num_records = describe_table(path, kind) if kind in FORMATS else find_types(records)
+    if not num_records:
+        raise DataError(
+            f"{path} holds no record that can be read. Expected at least one. "
+            f"Received: {len(skipped)} broken lines. Mend them."
+        )
+    return Contents(features, num_records, hash_files([path]), frozenset(skipped))
 
 
 def check_size(path: Path) -> None:
-    """Refuses a file of no bytes.
+    """Refuses a file of no bytes, or of none once it is decompressed.
 
     Raises:
-        DataError: It is one.
+        DataError: It is one, or cannot be decompressed.
     """
-    if path.stat().st_size == 0:
+    is_empty = path.stat().st_size == 0
+    if is_compressed(path) and not is_empty:
+        with open_plain(path) as file:
+            is_empty = not file.read(1)
+    if is_empty:
         raise DataError(f"{path} is empty. Expected at least one record. Received: 0 bytes. Write records to it first.")
-
-
-def _check_rows(path: Path, kind: str) -> None:
-    rows = read_rows(decode_lines(path), kind)
-    try:
-        number, header = next(rows, (1, []))
-        _check_header(f"Line {number} of {path}", header)
-        count = 0
-        for count, (number, row) in enumerate(rows, start=1):  # noqa: B007
-            if len(row) != len(header):
-                raise DataError(
-                    f"Line {number} of {path} has {len(row)} cells. Expected {len(header)}, as in the header. "
-                    f"Received: first cell={row[0][:40]!r}. Quote cells that hold the delimiter or a line break."
-                )
-    except csv.Error as error:
-        raise DataError(
-            f"{path} is not a well-formed {kind.upper()} file: {error}. Expected cells quoted with double quotes, "
-            "inner ones doubled. Write it with a CSV library."
-        ) from None
-    if not count:
-        raise DataError(
-            f"{path} holds a header and no records. Expected at least one. Received: columns={header}. Add records."
-        )
-
-
-def _check_header(where: str, header: list[str]) -> None:
-    repeated = sorted({name for name in header if header.count(name) > 1})
-    if repeated or not all(name.strip() for name in header):
-        raise DataError(
-            f"{where} does not name every column once. Expected a header of distinct names. "
-            f"Received: columns={header}. Mend the header line."
-        )
-
-
-def _check_parquet(path: Path) -> None:
-    try:
-        num_records = parquet.read_metadata(path).num_rows
-    except (pyarrow.ArrowInvalid, OSError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(
-            f"{path} is not a Parquet file: {reason}. Expected one that a Parquet library wrote whole. "
-            "Write or copy it again."
-        ) from None
-    if not num_records:
-        raise DataError(f"{path} holds no records. Expected at least one. Received: 0 rows. Add records.")
-
-
-def _exhaust(items: Iterator[Any]) -> None:
-    collections.deque(items, maxlen=0)

@@ -3,36 +3,76 @@
 import csv
 import itertools
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
+from tfft.data.compression import open_plain
 from tfft.errors import DataError
 
 DELIMITERS = {"csv": ",", "tsv": "\t"}
+LINE_KINDS = ("jsonl", "lines")  # a line is a record
 
 
-def decode_lines(path: Path) -> Iterator[str]:
-    """Yields the lines of a UTF-8 file with their ends, without a byte order mark.
+class BrokenLineError(DataError):
+    """A line or a row cannot be read, where the others of its file can.
+
+    Attributes:
+        finding: The name that `tfft check` has for it.
+        number: The line it starts on; in an array of records, its place there. Both count from 1.
+    """
+
+    finding = "malformed"
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message)
+        self.number = number
+
+
+class MisencodedLineError(BrokenLineError):
+    """A line is not UTF-8."""
+
+    finding = "mis-encoded"
+
+
+OnProblem = Callable[[BrokenLineError], None]
+
+
+def refuse(problem: BrokenLineError) -> None:
+    """Ends the reading at its first problem; a reader that is given another function than this goes on.
 
     Raises:
-        DataError: A line is not UTF-8; the message gives its number.
+        BrokenLineError: Always.
     """
-    with path.open("rb") as file:
+    raise problem
+
+
+def decode_lines(path: str | Path, on_problem: OnProblem = refuse) -> Iterator[str]:
+    """Yields the lines of a UTF-8 file with their ends, decompressed, without a byte order mark.
+
+    Args:
+        path: An existing file.
+        on_problem: Is told of each line that is not UTF-8; if it returns, a blank line stands in its place.
+
+    Raises:
+        DataError: A line is not UTF-8, and the message gives its number; or the file cannot be decompressed.
+    """
+    with open_plain(path) as file:
         for number, line in enumerate(file, start=1):
             try:
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
-                raise DataError(
-                    f"Line {number} of {path} is not UTF-8: byte {error.start + 1} of the line cannot be read. "
-                    f"Expected UTF-8 text. Received: byte={line[error.start]:#04x}. "
-                    "Save the file as UTF-8 (for example: iconv -f latin1 -t utf-8)."
-                ) from None
+                on_problem(_misencoded(path, number, line[error.start], error.start + 1))
+                text = "\n"
             yield text.removeprefix("\ufeff") if number == 1 else text
 
 
-def read_header(path: Path, kind: str) -> list[str]:
-    """Reads the column names of a CSV or TSV file."""
-    return next(read_rows(decode_lines(path), kind))[1]
+def _misencoded(path: str | Path, number: int, byte: int, place: int) -> MisencodedLineError:
+    return MisencodedLineError(
+        f"Line {number} of {path} is not UTF-8: byte {place} of the line cannot be read. "
+        f"Expected UTF-8 text. Received: byte={byte:#04x}. "
+        "Save the file as UTF-8 (for example: iconv -f latin1 -t utf-8).",
+        number,
+    )
 
 
 def read_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[int, list[str]]]:
@@ -58,16 +98,51 @@ def read_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[int, list[str]]
         raise csv.Error(f"{error}, in the row that starts on line {start}") from None
 
 
-def line_of_record(path: Path, kind: str, index: int) -> str:
+def line_of_record(path: str | Path, kind: str, index: int) -> str:
     """Says where a record stands, for a message: "Line 17 of train.csv", or its row where a file has no lines."""
+    return lines_of_records(path, kind, [index])[index]
+
+
+def lines_of_records(
+    path: str | Path, kind: str, indices: Collection[int], skipped: Collection[int] = ()
+) -> dict[int, str]:
+    """Says where records stand, as `line_of_record` does, reading the file once for all of them.
+
+    Args:
+        path: An existing file, or a name on the hub.
+        kind: How it is read.
+        indices: Which records, at least one; those that could not be read are not counted.
+        skipped: The `number` of each that could not be read.
+
+    Returns:
+        The record's index -> where it stands.
+    """
+    numbers = (number for number in _number_records(path, kind) if number not in skipped)
+    noun = "Line" if kind in DELIMITERS or kind in LINE_KINDS else "Record"
+    return {
+        index: f"{noun} {number} of {path}"
+        for index, number in enumerate(itertools.islice(numbers, max(indices) + 1))
+        if index in indices
+    }
+
+
+def count_blank_lines(path: str | Path, kind: str) -> int:
+    """Counts the lines without text where a line is a record; elsewhere they may be part of one, and none counts."""
+    if kind not in LINE_KINDS:
+        return 0
+    broken: list[BrokenLineError] = []
+    return sum(not line.strip() for line in decode_lines(path, broken.append)) - len(broken)
+
+
+def _number_records(path: str | Path, kind: str) -> Iterator[int]:
     if kind in DELIMITERS:
-        rows = (number for number, _ in read_rows(decode_lines(path), kind))
-        return f"Line {_nth(rows, index + 1)} of {path}"
-    if kind == "jsonl":
-        numbers = (number for number, line in enumerate(decode_lines(path), start=1) if line.strip())
-        return f"Line {_nth(numbers, index)} of {path}"
-    return f"Record {index + 1} of {path}"
+        rows = read_rows(decode_lines(path, _pass_over), kind)
+        return (number for number, _ in itertools.islice(rows, 1, None))  # the first is the header
+    if kind in LINE_KINDS:
+        lines = enumerate(decode_lines(path, _pass_over), start=1)
+        return (number for number, line in lines if line.strip())
+    return itertools.count(1)
 
 
-def _nth(numbers: Iterator[int], index: int) -> int:
-    return next(itertools.islice(numbers, index, None))
+def _pass_over(problem: BrokenLineError) -> None:
+    """Goes on: the problem was told when the file was checked."""

@@ -1,12 +1,14 @@
 """Which records are held out to validate on: a seeded choice that keeps the share of every class."""
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable
 
 import datasets
 import numpy as np
 
+from tfft.data.rows import read_numbers
 
-def hold_out(classes: Sequence[Hashable], fraction: float, seed: int) -> np.ndarray:
+
+def hold_out(classes: Iterable[Hashable], fraction: float, seed: int) -> np.ndarray:
     """Chooses the records to hold out.
 
     Args:
@@ -17,13 +19,14 @@ def hold_out(classes: Sequence[Hashable], fraction: float, seed: int) -> np.ndar
     Returns:
         Sorted record numbers, int (held out,). Of every class about the same share, and never its last record.
     """
+    numbers: dict[Hashable, int] = {}
+    # Numbers, not names: there may be more records than memory holds objects.
+    classes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in classes), int)
     order = np.random.default_rng(seed).permutation(len(classes))
-    members: dict[Hashable, list[int]] = {}
-    for record in order:
-        members.setdefault(classes[record], []).append(int(record))
-    sizes = share_out(fraction, np.array([len(records) for records in members.values()], int))
-    chosen = [record for records, size in zip(members.values(), sizes, strict=True) for record in records[:size]]
-    return np.sort(np.array(chosen, int))
+    by_class = order[np.argsort(classes[order], kind="stable")]
+    sizes = np.bincount(classes, minlength=len(numbers))
+    places = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    return np.sort(by_class[places < np.repeat(share_out(fraction, sizes), sizes)])
 
 
 def share_out(fraction: float, sizes: np.ndarray) -> np.ndarray:
@@ -52,7 +55,7 @@ def divide(rows: datasets.Dataset, held_out: np.ndarray, fraction: float) -> tup
         held_out: Record numbers, int (held out,).
         fraction: Share to hold out of a single long record, from its end.
     """
-    record = rows.with_format("numpy")["record"][:]
+    record = read_numbers(rows, "record")
     if len(record) > 1 and not record.any():
         num_held_out = min(round(fraction * len(record)), len(record) - 1)
         is_held_out = np.arange(len(record)) >= len(record) - num_held_out

@@ -1,0 +1,60 @@
+"""CSV and TSV as they stand: every cell is the text it is, every row checked as it is read."""
+
+import csv
+from collections.abc import Iterator
+from pathlib import Path
+
+from tfft.data.lines import BrokenLineError, OnProblem, decode_lines, read_rows, refuse
+from tfft.errors import DataError
+
+
+def read_csv(path: Path, kind: str, on_problem: OnProblem = refuse) -> Iterator[dict[str, str]]:
+    """Yields the records of a CSV or TSV file.
+
+    Args:
+        path: An existing file with a header.
+        kind: "csv" or "tsv".
+        on_problem: Is told of each row and line that cannot be read; if it returns, the row is left out.
+
+    Raises:
+        DataError: A row has too few or too many cells, the header does not name every column once, or nothing
+            follows it.
+    """
+    header: list[str] = []
+    # Without its header no row can be read.
+    rows = read_rows(decode_lines(path, lambda problem: (on_problem if header else refuse)(problem)), kind)
+    count = 0
+    try:
+        number, header = next(rows, (1, []))
+        _check_header(f"Line {number} of {path}", header)
+        for count, (number, row) in enumerate(rows, start=1):  # noqa: B007
+            if len(row) != len(header):
+                on_problem(_misfit(f"Line {number} of {path}", number, row, header))
+                continue
+            yield dict(zip(header, row, strict=True))
+    except csv.Error as error:
+        raise DataError(
+            f"{path} is not a well-formed {kind.upper()} file: {error}. Expected cells quoted with double quotes, "
+            "inner ones doubled. Write it with a CSV library."
+        ) from None
+    if not count:
+        raise DataError(
+            f"{path} holds a header and no records. Expected at least one. Received: columns={header}. Add records."
+        )
+
+
+def _misfit(where: str, number: int, row: list[str], header: list[str]) -> BrokenLineError:
+    return BrokenLineError(
+        f"{where} has {len(row)} cells. Expected {len(header)}, as in the header. "
+        f"Received: first cell={row[0][:40]!r}. Quote cells that hold the delimiter or a line break.",
+        number,
+    )
+
+
+def _check_header(where: str, header: list[str]) -> None:
+    repeated = sorted({name for name in header if header.count(name) > 1})
+    if repeated or not all(name.strip() for name in header):
+        raise DataError(
+            f"{where} does not name every column once. Expected a header of distinct names. "
+            f"Received: columns={header}. Mend the header line."
+        )

@@ -1,0 +1,86 @@
+"""A file of records by its name: how it is read, and the one door to all who read it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfft.data.compression import OPENERS, open_plain, plain_ending
+from tfft.data.csv_records import read_csv
+from tfft.data.hub_records import read_hub
+from tfft.data.json_records import read_json
+from tfft.data.lines import OnProblem, refuse
+from tfft.data.table_records import FORMATS, read_table
+from tfft.data.text_records import read_text
+from tfft.errors import UsageError
+
+KINDS = {
+    ".csv": "csv",
+    ".tsv": "tsv",
+    ".json": "json",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".txt": "text",
+}
+HUB = "hub"
+READERS = {
+    "csv": read_csv,
+    "tsv": read_csv,
+    "json": read_json,
+    "jsonl": read_json,
+    "parquet": read_table,
+    "arrow": read_table,
+    "text": read_text,
+    "lines": read_text,
+}
+ENDINGS = f"{', '.join(KINDS)}, or one of them with {', '.join(OPENERS)} behind it"
+
+
+def find_kind(path: Path, text_records: str = "file") -> str:
+    """Tells how an existing file is read, by its name and, for JSON, by its first character.
+
+    Args:
+        path: The file.
+        text_records: "file" or "line": what a record of plain text is.
+
+    Returns:
+        A key of READERS.
+
+    Raises:
+        UsageError: Its name ends in none of the known ways.
+    """
+    ending = plain_ending(path)
+    if ending not in KINDS:
+        raise UsageError(
+            f"{path} has an ending that is not known. Expected one of {ENDINGS}. "
+            f"Received: {path.suffix or 'none'}. Rename or convert the file."
+        )
+    kind = KINDS[ending]
+    if kind == "text" and text_records == "line":
+        return "lines"
+    return "jsonl" if kind == "json" and _first_character(path) == b"{" else kind
+
+
+def read_file(name: str, kind: str, on_problem: OnProblem = refuse) -> Iterator[dict[str, Any]]:
+    """Yields the records of a file, or of a data set on the hub, each checked as it is read.
+
+    Args:
+        name: The file's path, or a name on the hub.
+        kind: A key of READERS, or HUB.
+        on_problem: Is told of each line or row that cannot be read; if it returns, that one is left out.
+
+    Raises:
+        DataError: The file is not well formed.
+        UsageError: The hub does not give the data set.
+    """
+    if kind == HUB:
+        return read_hub(name)
+    # A table is read whole or not at all.
+    return read_table(Path(name), kind) if kind in FORMATS else READERS[kind](Path(name), kind, on_problem)
+
+
+def _first_character(path: Path) -> bytes:
+    with open_plain(path) as file:
+        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
