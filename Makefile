@@ -17,7 +17,7 @@ install: .venv/.installed
 	touch $@
 
 demo: $(DEMO_RUN)/predictions.jsonl $(DEMO_SAVEDMODEL)/1
-	@echo; echo "== How good is it on reviews it never saw? (From random weights and 468 reviews: about two of three right.)"
+	@echo; echo "== How good is it on reviews it never saw?"
 	$(TFFT) evaluate $(DEMO_RUN) examples/reviews_test.csv --quiet
 	@echo; echo "== Ask the SavedModel, in a process of its own"
 	$(TFFT) query $(DEMO_SAVEDMODEL) "The soup was cold and the waiter was rude." "A wonderful hotel, we loved it."

@@ -9,8 +9,11 @@ from tfft.errors import UsageError
 
 FIELDS = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
 REFUSED = [
-    ("task", "chat-bot", "one of auto, text, classification"),
-    ("task", "", "one of auto, text, classification"),
+    ("task", "chat-bot", "one of auto, chat, instruction, completion, question-answering, classification, text"),
+    ("task", "", "one of auto, chat, instruction, completion, question-answering, classification, text"),
+    ("text_records", "paragraph", "one of file, line"),
+    ("train_turns", "first", "one of all, last"),
+    ("overflow", "cut", "one of auto, truncate, split, drop, error"),
     ("validation_fraction", -0.01, "a number of at least 0"),
     ("validation_fraction", 0.91, "a number of at most 0.9"),
     ("validation_fraction", float("nan"), "a finite number"),
@@ -82,7 +85,8 @@ def test_config_takes_the_last_value_within_a_limit(name, value):
 
 
 def test_every_limit_is_tested():
-    limits = {(name, limit) for name, field in FIELDS.items() for limit in field.metadata if limit != "help"}
+    no_limits = {"help", "metavar"}
+    limits = {(name, limit) for name, field in FIELDS.items() for limit in field.metadata if limit not in no_limits}
     words = {"choices": "one of", "above": "above", "least": "least", "most": "most"}
     assert {limit for _, limit in limits} <= set(words)
     tested = {(name, limit) for name, _, expected in REFUSED for limit, word in words.items() if word in expected}
@@ -105,7 +109,7 @@ def test_every_field_says_what_it_means(name):
 
 def test_defaults_are_within_their_own_limits():
     config = FinetuneConfig()
-    assert (config.task, config.model, config.batch_size, config.seed) == ("auto", "scratch", 16, 0)
+    assert (config.task, config.model, config.batch_size, config.seed) == ("auto", "base", 16, 0)
 
 
 def test_config_is_frozen():
@@ -125,13 +129,13 @@ def test_two_configs_share_no_columns():
     assert second.column == {}
 
 
-@pytest.mark.parametrize("model", ["gpt2", "", "runs/demo"])
+@pytest.mark.parametrize("model", ["base", "gpt2", "", "runs/demo"])
 def test_config_takes_an_architecture_only_from_scratch(model):
     with pytest.raises(UsageError) as error:
         FinetuneConfig(model=model, model_config="tiny.json")
     assert str(error.value) == (
         f"Only a model from scratch takes an architecture. Received: --model={model!r} "
-        "--model-config='tiny.json'. Leave one of the two out."
+        "--model-config='tiny.json'. Pass --model scratch, or leave --model-config out."
     )
 
 

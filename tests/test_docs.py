@@ -1,6 +1,8 @@
 """The documentation names what there is, and only that."""
 
+import json
 import re
+import textwrap
 from pathlib import Path
 
 import click
@@ -9,6 +11,7 @@ import pytest
 from tfft.commands.command import INTERRUPTED
 from tfft.commands.main import COMMANDS, tfft
 from tfft.errors import TfftError
+from tfft.tasks.registry import TASKS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("*/*.md"))]
@@ -42,6 +45,29 @@ def test_every_exit_code_is_documented():
     page = (ROOT / "docs" / "commands.md").read_text(encoding="utf-8")
     documented = {int(code) for code in re.findall(r"^\| (\d+) \|", page, flags=re.MULTILINE)}
     assert documented == {0, INTERRUPTED, *(error.exit_code for error in [TfftError, *TfftError.__subclasses__()])}
+
+
+LAYOUT = re.compile(r"^### (\S+)\n\n    (\{.*\})\n\nis (?:laid out|read) as\n\n((?:    .*\n|\n)+)", flags=re.MULTILINE)
+
+
+def test_every_layout_is_documented_as_it_is():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    layouts = {name: (json.loads(record), textwrap.dedent(text).strip()) for name, record, text in LAYOUT.findall(page)}
+    assert layouts.keys() == TASKS.keys()
+    for name, (record, text) in layouts.items():
+        segments = [
+            f"\u27e6{segment.text}<|endoftext|>\u27e7" if segment.trained else segment.text
+            for segment in TASKS[name].make_example(record).segments
+        ]
+        assert "".join(segments) == text
+
+
+def test_every_column_of_a_task_is_documented():
+    page = (ROOT / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = [row.split("|") for row in page.splitlines() if re.match(r"\| `[\w-]+` \|.*\|.*\|.*\|$", row)]
+    documented = {row[1].strip("` "): [set(re.findall(r"`(\w+)`", cell)) for cell in row[2:4]] for row in rows}
+    for name, task in TASKS.items():
+        assert documented[name] == [{*task.columns, *task.aliases}, {*task.optional}], name
 
 
 def test_the_readme_opens_with_the_demo_and_the_tests():

@@ -21,7 +21,8 @@ def run(*arguments):
 def test_from_records_to_a_served_model(tmp_path):
     folder, tuned = tmp_path / "runs" / "demo", tmp_path / "savedmodels" / "reviews"
     architecture = tiny_run.write_architecture(tmp_path / "tiny.json")
-    options = ["--model-config", architecture, "--config", EXAMPLES / "reviews.yaml", "--max-steps", 4, "--json"]
+    small = ["--model", "scratch", "--model-config", architecture, "--max-steps", 4]
+    options = ["--config", EXAMPLES / "reviews.yaml", *small, "--json"]
     out, err = run("finetune", EXAMPLES / "reviews.csv", "--output", folder, *options)
     finetuned = json.loads(out.splitlines()[-1])
     assert finetuned["run"] == str(folder)

@@ -60,7 +60,8 @@ def _tune(folder: Path, **settings) -> Path:
 
     folder.mkdir(parents=True)
     records = write_records(folder / "records.csv")
-    config = FinetuneConfig(model_config=str(write_architecture(folder / "tiny.json")), **settings)
+    architecture = str(write_architecture(folder / "tiny.json"))
+    config = FinetuneConfig(**{"model": "scratch", "model_config": architecture} | settings)
     finetuned = finetune(records, folder / "run", config)
     finish(finetuned.run, evaluate_rows(finetuned.tuned, finetuned.validation_rows))
     return folder / "run"

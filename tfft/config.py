@@ -7,6 +7,9 @@ from typing import Any
 
 from tfft.errors import UsageError
 
+# As `tfft.tasks.registry` has them; a test holds the two together, so that `--help` need not build the tasks.
+TASK_NAMES = ("chat", "instruction", "completion", "question-answering", "classification", "text")
+
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
     """Declares a field: its default, one line of meaning with its unit, and what values it may take.
@@ -14,7 +17,8 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
     Args:
         default: The field's default and the option's default.
         help: What the option's `--help` says.
-        limits: `choices`, or numeric `above` (exclusive), `least` and `most` (inclusive).
+        limits: `choices`, or numeric `above` (exclusive), `least` and `most` (inclusive); `metavar` where pairs are
+            given.
     """
     metadata = {"help": help, **limits}
     if isinstance(default, dict):
@@ -30,13 +34,38 @@ class FinetuneConfig:
         UsageError: A value is outside what its field allows.
     """
 
-    task: str = setting(
-        "auto", "What to learn; auto decides by the columns.", choices=("auto", "text", "classification")
+    task: str = setting("auto", "What to learn; auto decides by the columns.", choices=("auto", *TASK_NAMES))
+    column: dict[str, str] = setting(
+        {}, "A column of the records under another name: text=review. Repeatable.", metavar="NAME=COLUMN"
     )
-    column: dict[str, str] = setting({}, "A column of the records under another name: text=review. Repeatable.")
-    model: str = setting("scratch", "Weights to start from: scratch, a folder, a run folder or a hub name.")
+    text_records: str = setting(
+        "file", "What a record of a TXT file is: the whole file, or each line of it.", choices=("file", "line")
+    )
+    mix: tuple[str, ...] = setting(
+        (),
+        "Further records, or the weight of some: b.jsonl=2 is learned from twice an epoch. Repeatable.",
+        metavar="RECORDS[=WEIGHT]",
+    )
+    template: str | None = setting(
+        None, "FILE.yaml with a prompt and a completion of your own, columns in braces; the task is completion."
+    )
+    separator: str | None = setting(
+        None, "What stands between prompt and completion; default: a line end, or nothing where they bring white space."
+    )
+    train_turns: str = setting("all", "Which turns of the assistant a chat learns.", choices=("all", "last"))
+    role_marker: dict[str, str] = setting(
+        {}, "The line that stands before a turn: user=Customer:. Repeatable.", metavar="ROLE=LINE"
+    )
+    overflow: str = setting(
+        "auto",
+        "What becomes of an example too long for a row; auto: split for text, truncate for every other task.",
+        choices=("auto", "truncate", "split", "drop", "error"),
+    )
+    model: str = setting(
+        "base", "Weights to start from: base (built in), a folder, a run folder, a hub name, or scratch (random)."
+    )
     model_config: str | None = setting(None, "FILE.json with the GPT-2 architecture that scratch builds.")
-    validation: str | None = setting(None, "FILE with the records to validate on.")
+    validation: str | None = setting(None, "The records to validate on: a file, a folder, a pattern or a hub name.")
     validation_fraction: float = setting(
         0.1, "Share of the records held out to validate on without --validation.", least=0, most=0.9
     )
@@ -45,7 +74,8 @@ class FinetuneConfig:
     )
     epochs: float = setting(3.0, "Passes over the records.", above=0)
     max_steps: int | None = setting(None, "Optimizer updates, at most; default: what the epochs need.", least=1)
-    batch_size: int = setting(16, "Rows an optimizer update learns from.", least=1)
+    batch_size: int = setting(16, "Rows an optimizer update learns from, packed ones with --packing.", least=1)
+    packing: bool = setting(False, "Lays short texts side by side in rows of --sequence-length, none seeing another.")
     learning_rate: float | None = setting(
         None, "Peak learning rate; by default 5e-4 from scratch, 1e-4 from pretrained weights.", above=0
     )
@@ -65,6 +95,11 @@ class FinetuneConfig:
         "What makes an evaluation the best; auto: accuracy for a classifier, loss for a language model.",
         choices=("auto", "loss", "accuracy"),
     )
+    allow: tuple[str, ...] = setting(
+        (),
+        "A finding of tfft check that would stop the run, and is to be passed over: empty. Repeatable.",
+        metavar="FINDING",
+    )
     patience: int | None = setting(
         None, "Evaluations without a better one before the run stops; default: never.", least=1
     )
@@ -77,7 +112,7 @@ class FinetuneConfig:
         if self.model_config and self.model != "scratch":
             raise UsageError(
                 f"Only a model from scratch takes an architecture. Received: --model={self.model!r} "
-                f"--model-config={self.model_config!r}. Leave one of the two out."
+                f"--model-config={self.model_config!r}. Pass --model scratch, or leave --model-config out."
             )
 
 

@@ -1,3 +1,4 @@
+import gzip
 import json
 
 import pytest
@@ -52,6 +53,34 @@ def test_evaluate_measures_a_language_model(invoke, language_model_run, records)
     metrics = json.loads(answer.stdout)["metrics"]
     assert list(metrics) == ["loss", "perplexity", "num_tokens", "bits_per_byte"]
     assert 1 < metrics["perplexity"] < 400
+
+
+def test_evaluate_reads_several_files_compressed_or_not_as_one(invoke, run, records, tmp_path):
+    expected = json.loads(invoke("evaluate", run, records, "--json").stdout)["metrics"]
+    header, *lines = records.read_text(encoding="utf-8").splitlines(keepends=True)
+    folder = tmp_path / "parts"
+    folder.mkdir()
+    (folder / "a.csv").write_text(header + "".join(lines[:5]), encoding="utf-8")
+    (folder / "b.csv.gz").write_bytes(gzip.compress((header + "".join(lines[5:])).encode()))
+    for sources in ([folder], [folder / "*"], sorted(folder.iterdir())):
+        metrics = json.loads(invoke("evaluate", run, *sources, "--json").stdout)["metrics"]
+        assert metrics.pop("loss") == pytest.approx(expected["loss"], rel=1e-5)
+        assert metrics == {name: value for name, value in expected.items() if name != "loss"}
+
+
+def test_evaluate_knows_no_weights(invoke, run, records):
+    answer = invoke("evaluate", run, f"{records}=2")
+    assert answer.exit_code == 2
+    assert answer.error.startswith(f"Error: There is no file {records}=2. ")
+
+
+def test_evaluate_reads_lines_of_text_as_records(invoke, language_model_run, write):
+    path = write("lines.txt", "We loved it\n\nWe hated it\n")
+    whole, lines = (
+        json.loads(invoke("evaluate", language_model_run, path, "--json", "--text-records", what).stdout)["metrics"]
+        for what in ("file", "line")
+    )
+    assert whole["num_tokens"] != lines["num_tokens"]
 
 
 BAD = {

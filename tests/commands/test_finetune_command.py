@@ -38,7 +38,7 @@ def tune(invoke, tmp_path):
     architecture = tiny_run.write_architecture(tmp_path / "tiny.json")
 
     def finetune(records, *arguments, output=tmp_path / "run"):
-        options = ["--model-config", architecture, "--max-steps", 2, "--batch-size", 4]
+        options = ["--model", "scratch", "--model-config", architecture, "--max-steps", 2, "--batch-size", 4]
         return invoke("finetune", records, "--output", output, *options, *arguments)
 
     return finetune
@@ -93,7 +93,7 @@ def test_finetune_trains_on_a_very_long_record_and_says_what_it_cuts(tune, write
     (line,) = [line for line in answer.stderr.splitlines() if "longer than" in line]
     assert "1 of 17 rows" in line
     assert "longer than 48 tokens" in line
-    assert line.endswith("see --sequence-length.")
+    assert line.endswith("see --sequence-length and --overflow.")
     assert answer.stdout.startswith("run: ")
 
 
@@ -125,7 +125,7 @@ def test_finetune_refuses_records_that_are_not_there(tune, tmp_path, name):
 BAD_RECORDS = {
     "empty": ("", "is empty. Expected at least one record."),
     "header alone": ("text,label\n", "holds a header and no records."),
-    "no text column": ("review,label\nfine,good\n", "has no column 'text'. Expected: task 'classification' needs"),
+    "no text column": ("review,label\nfine,good\n", "has no column 'text'. Expected: task '"),
     "one class": (
         "text,label\nfine,good\nsuper,good\n",
         "{path} holds fewer than two classes. Classification needs",
@@ -182,7 +182,7 @@ def test_finetune_refuses_a_column_the_file_does_not_have(tune, records, tmp_pat
     ("options", "message"),
     [
         (["--model", "TMP/none/at/all"], "is not a model. Expected a run folder"),
-        (["--model-config", "TMP/none.json"], "none.json"),
+        (["--model", "scratch", "--model-config", "TMP/none.json"], "none.json"),
         (["--sequence-length", "49"], "--sequence-length is longer than the model's context. Expected at most 48."),
         (["--config", "TMP/none.yaml"], "none.yaml cannot be read"),
     ],
@@ -190,7 +190,7 @@ def test_finetune_refuses_a_column_the_file_does_not_have(tune, records, tmp_pat
 def test_finetune_refuses_files_and_lengths_the_model_cannot_have(invoke, records, tmp_path, options, message):
     options = [option.replace("TMP", str(tmp_path)) for option in options]
     if options[0] == "--sequence-length":
-        options += ["--model-config", str(tiny_run.write_architecture(tmp_path / "tiny.json"))]
+        options += ["--model", "scratch", "--model-config", str(tiny_run.write_architecture(tmp_path / "tiny.json"))]
     answer = invoke("finetune", records, "--output", tmp_path / "run", *options)
     assert answer.exit_code == 2
     assert message in answer.error
@@ -233,7 +233,26 @@ def test_finetune_takes_its_options_from_a_file(invoke, records, tmp_path, monke
     )
     assert (answer.exit_code, answer.error) == (5, "Error: The loss is nan at step 3.")
     config = FinetuneConfig(epochs=4.0, batch_size=2, column={"text": "id"})
-    assert calls == [(records, tmp_path / "run", config)]
+    assert calls == [((str(records),), tmp_path / "run", config)]
+
+
+def test_finetune_mixes_several_sources_by_their_weights(tune, write, tmp_path):
+    first = write("first.csv", f"text,label\n{GOOD}")
+    second = write(
+        "second.jsonl", '{"text": "We were there", "label": "good"}\n{"text": "So were we", "label": "bad"}\n'
+    )
+    answer = tune(f"{first}=2", "--mix", f"{second}=3", "--validation-fraction", 0.25, "--max-steps", 1, "--json")
+    assert answer.exit_code == 0
+    manifest = json.loads((tmp_path / "run" / "run.json").read_text(encoding="utf-8"))
+    assert manifest["records"] == f"{first}, {second}"
+    assert manifest["identity"]["mix"] == {str(first): 2.0, str(second): 3.0}
+    assert (manifest["training_rows"], manifest["validation_rows"]) == (12 * 2 + 2 * 3, 4)
+
+
+def test_finetune_without_records_says_what_is_missing(invoke, tmp_path):
+    answer = invoke("finetune", "--output", tmp_path / "run")
+    assert answer.exit_code == 2
+    assert answer.error.startswith("Error: No records are named. Expected a file, a folder, a pattern or a hub name.")
 
 
 def test_finetune_stopped_by_ctrl_c_says_so_in_one_line(invoke, records, tmp_path, monkeypatch):

@@ -1,11 +1,12 @@
 import dataclasses
+import json
 
 import click
 import pytest
 from click.testing import CliRunner
 
 from tfft.commands.finetune import finetune
-from tfft.commands.options import column_option, config_option, read_config, settings_options
+from tfft.commands.options import config_option, read_config, records_options, settings_options
 from tfft.config import FinetuneConfig
 from tfft.errors import UsageError
 
@@ -14,6 +15,13 @@ FIELDS = dataclasses.fields(FinetuneConfig)
 VALUES = {
     "task": ("text", "text"),
     "column": ("text=review", {"text": "review"}),
+    "text_records": ("line", "line"),
+    "mix": ("b.csv=2", ("b.csv=2",)),
+    "template": ("layout.yaml", "layout.yaml"),
+    "separator": ("->", "->"),
+    "train_turns": ("last", "last"),
+    "role_marker": ("user=Kundin>", {"user": "Kundin>"}),
+    "overflow": ("drop", "drop"),
     "model": ("runs/one", "runs/one"),
     "model_config": ("tiny.json", "tiny.json"),
     "validation": ("held.csv", "held.csv"),
@@ -22,6 +30,7 @@ VALUES = {
     "epochs": ("1.5", 1.5),
     "max_steps": ("7", 7),
     "batch_size": ("3", 3),
+    "packing": ("true", True),
     "learning_rate": ("1e-5", 1e-5),
     "schedule": ("cosine", "cosine"),
     "warmup_fraction": ("0.5", 0.5),
@@ -33,10 +42,13 @@ VALUES = {
     "save_every": ("8", 8),
     "keep": ("4", 4),
     "monitor": ("loss", "loss"),
+    "allow": ("empty", ("empty",)),
     "patience": ("2", 2),
     "resume": ("never", "never"),
     "seed": ("12", 12),
 }
+# Only a model from scratch takes an architecture.
+BESIDE, BESIDE_TYPED = {"model_config": {"model": "scratch"}}, {"model_config": ["--model", "scratch"]}
 
 
 @pytest.fixture
@@ -76,8 +88,9 @@ def test_every_setting_has_an_option_of_its_name_default_and_help(field):
     (option,) = [parameter for parameter in finetune.params if parameter.name == field.name]
     assert option.opts == ["--" + field.name.replace("_", "-")]
     assert option.help == field.metadata["help"]
-    if field.name == "column":
+    if "metavar" in field.metadata:
         assert option.multiple
+        assert option.metavar == field.metadata["metavar"]
     else:
         assert option.default == field.default
     if "choices" in field.metadata:
@@ -96,15 +109,18 @@ def test_values_of_this_test_cover_every_setting():
 @pytest.mark.parametrize("name", VALUES)
 def test_an_option_sets_its_field_alone(configure, name):
     typed, value = VALUES[name]
-    # Only a model from scratch takes an architecture, so nothing else may be set beside it.
-    assert configure("--" + name.replace("_", "-"), typed) == FinetuneConfig(**{name: value})
+    arguments = [] if value is True else [typed]  # a switch takes none
+    expected = FinetuneConfig(**BESIDE.get(name, {}), **{name: value})
+    assert configure(*BESIDE_TYPED.get(name, []), "--" + name.replace("_", "-"), *arguments) == expected
 
 
 @pytest.mark.parametrize("separator", ["-", "_"])
 @pytest.mark.parametrize("name", VALUES)
 def test_a_config_file_sets_the_same_field(configure, name, separator):
     typed, value = VALUES[name]
-    assert configure(content=f"{name.replace('_', separator)}: {typed}\n") == FinetuneConfig(**{name: value})
+    expected = FinetuneConfig(**BESIDE.get(name, {}), **{name: value})
+    content = f"{name.replace('_', separator)}: {typed}\n"
+    assert configure(*BESIDE_TYPED.get(name, []), content=content) == expected
 
 
 def test_the_command_line_wins_over_the_config_file(configure):
@@ -142,7 +158,7 @@ def test_a_column_may_have_any_name(configure):
 @pytest.mark.parametrize("typed", ["text", "=review", "text=", ""])
 def test_a_column_that_is_no_pair_is_refused(configure, typed):
     message = refused(configure("--column", typed))
-    assert message.endswith(f"expected NAME=COLUMN, as in text=review. Received: {typed!r}.")
+    assert message.endswith(f"expected NAME=COLUMN. Received: {typed!r}.")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +166,7 @@ def test_a_column_that_is_no_pair_is_refused(configure, typed):
     [("column: {text: }", "text="), ("column: 3", "3"), ("column: [{text: review}]", "{'text': 'review'}")],
 )
 def test_a_column_of_a_config_file_that_is_no_pair_is_refused(configure, content, typed):
-    assert f"expected NAME=COLUMN, as in text=review. Received: {typed!r}." in refused(configure(content=content))
+    assert f"expected NAME=COLUMN. Received: {typed!r}." in refused(configure(content=content))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +179,7 @@ def test_a_column_of_a_config_file_that_is_no_pair_is_refused(configure, content
         ("batch-size: 2.7", "Invalid value for '--batch-size': '2.7' is not a valid integer."),
         ("seed: 2020-01-01", "Invalid value for '--seed': '2020-01-01' is not a valid integer."),
         ("seed: yes", "Invalid value for '--seed': 'True' is not a valid integer."),
-        ("task: 3", "Invalid value for '--task': '3' is not one of 'auto', 'text', 'classification'."),
+        ("task: 3", "Invalid value for '--task': '3' is not one of 'auto', 'chat', 'instruction', 'completion', "),
         ("json: perhaps", "Invalid value for '--json': 'perhaps' is not a valid boolean."),
     ],
 )
@@ -232,15 +248,47 @@ def test_reading_a_config_gives_values_as_typed(tmp_path):
         read_config(tmp_path / "c.yaml", ["batch_size", "column"])
 
 
-def test_commands_that_tune_nothing_share_the_column_option():
-    @click.command()
-    @column_option
-    def command(column):
-        click.echo(column)
+@pytest.mark.parametrize(
+    ("content", "mix"),
+    [
+        ("mix: {b.csv: 2, c: 0.5}", ("b.csv=2", "c=0.5")),
+        ("mix: [b.csv=2, c]", ("b.csv=2", "c")),
+        ("mix: b.csv", ("b.csv",)),
+    ],
+)
+def test_a_mix_stands_in_a_config_file_as_a_mapping_or_a_list(configure, content, mix):
+    assert configure(content=content).mix == mix
+    assert configure(*(part for source in mix for part in ("--mix", source))).mix == mix
 
-    result = CliRunner().invoke(command, ["--column", "text=review"])
-    assert result.output == "{'text': 'review'}\n"
-    assert [parameter.help for parameter in command.params] == [FIELDS[1].metadata["help"]]
+
+@pytest.mark.parametrize(
+    "content", ['role-marker: {user: "Customer:"}', 'role-marker: ["user=Customer:"]', 'role_marker: "user=Customer:"']
+)
+def test_a_marker_may_end_with_a_colon(configure, content):
+    assert configure(content=content).role_marker == {"user": "Customer:"}
+    assert configure("--role-marker", "user=Customer:").role_marker == {"user": "Customer:"}
+
+
+@pytest.mark.parametrize("typed", ["user", "=Customer:", "user="])
+def test_a_marker_that_is_no_pair_is_refused(configure, typed):
+    assert refused(configure("--role-marker", typed)).endswith(f"expected ROLE=LINE. Received: {typed!r}.")
+
+
+@pytest.mark.parametrize("separator", ["", "\n", " -> "])
+def test_a_separator_may_be_white_space_or_nothing(configure, separator):
+    assert configure("--separator", separator).separator == separator
+    assert configure(content=f"separator: {json.dumps(separator)}").separator == separator
+
+
+def test_commands_that_tune_nothing_share_the_options_of_records():
+    @click.command()
+    @records_options
+    def command(column, text_records):
+        click.echo(f"{column} {text_records}")
+
+    result = CliRunner().invoke(command, ["--column", "text=review", "--text-records", "line"])
+    assert result.output == "{'text': 'review'} line\n"
+    assert [parameter.help for parameter in command.params] == [FIELDS[index].metadata["help"] for index in (1, 2)]
 
 
 @pytest.mark.parametrize(
@@ -272,7 +320,9 @@ def test_a_value_outside_its_limits_is_one_line_and_nothing_is_made(invoke, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("arguments", [["--epochs", "many"], ["--task", "chat"], ["--batch-size", "2.5"], ["--bogus"]])
+@pytest.mark.parametrize(
+    "arguments", [["--epochs", "many"], ["--task", "chat-bot"], ["--batch-size", "2.5"], ["--bogus"]]
+)
 def test_a_value_that_cannot_be_read_is_a_usage_error(invoke, tmp_path, arguments):
     answer = invoke("finetune", tmp_path / "none.csv", "--output", tmp_path / "run", *arguments)
     assert answer.exit_code == 2

@@ -27,6 +27,15 @@ def test_predict_takes_unlabelled_records_under_another_column(invoke, run, writ
     assert answer.stdout == f"run: {run}\npredictions: {tmp_path / 'out.jsonl'}\nrecords: 2\n"
 
 
+def test_predict_answers_several_files_one_after_another(invoke, run, records, write, tmp_path):
+    lines = write("lines.txt", "We loved it\n\nWe hated it\n")
+    answer = invoke("predict", run, records, lines, "--output", tmp_path / "out.jsonl", "--text-records", "line")
+    assert answer.exit_code == 0
+    predictions = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [prediction["id"] for prediction in predictions] == [*(str(number) for number in range(12)), None, None]
+    assert [prediction["text"] for prediction in predictions[12:]] == ["We loved it", "We hated it"]
+
+
 def test_predict_stopped_by_ctrl_c_goes_on_when_given_again(invoke, run, records, tmp_path, monkeypatch):
     from tfft.evaluation import prediction
 

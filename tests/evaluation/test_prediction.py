@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import logging
 
@@ -10,6 +11,7 @@ from tfft.errors import DataError, UsageError
 from tfft.evaluation import prediction
 from tfft.evaluation.prediction import check_target, predict_file
 from tfft.evaluation.scoring import encode_records, score_rows
+from tfft.tasks.registry import TASKS
 
 
 @pytest.fixture
@@ -200,6 +202,33 @@ def test_language_model_prediction_gives_loss_and_tokens(tuned_language_model, t
             assert line["loss"] == pytest.approx(scores["nll"][mine].sum() / line["num_tokens"], rel=1e-5)
     assert lines[1] == {"text": "", "loss": None, "num_tokens": 0}
     assert lines[2]["num_tokens"] > 2 * tuned_language_model.sequence_length
+
+
+@pytest.mark.parametrize("overflow", ["drop", "error"])
+def test_prediction_answers_even_what_training_would_not_have_taken(tuned, tmp_path, overflow):
+    changed = dataclasses.replace(tuned, task=dataclasses.replace(tuned.task, overflow=overflow))
+    content = "".join(json.dumps({"text": text}) + "\n" for text in ("fine", "The soup was cold. " * 50, "bad"))
+    predict_file(changed, read(tmp_path / "in.jsonl", content), tmp_path / "out.jsonl")
+    predict_file(tuned, read_records(tmp_path / "in.jsonl"), tmp_path / "plain.jsonl")
+    assert len(predictions(tmp_path / "out.jsonl")) == 3
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "plain.jsonl").read_bytes()
+
+
+def test_prediction_reads_a_column_under_another_name_in_another_file(tuned_language_model, tmp_path):
+    turns = [[("role", "user"), ("content", "x")], [("role", "assistant"), ("content", "y")]]
+    shared = [[("from", "human"), ("value", "x")], [("from", "gpt"), ("value", "y")]]
+    (tmp_path / "a.jsonl").write_text(json.dumps({"messages": [dict(turn) for turn in turns]}) + "\n")
+    (tmp_path / "b.jsonl").write_text(json.dumps({"conversations": [dict(turn) for turn in shared]}) + "\n")
+    talker = dataclasses.replace(tuned_language_model, task=TASKS["chat"])
+    records = read_records([str(tmp_path / name) for name in ("a.jsonl", "b.jsonl")])
+    predict_file(talker, records, tmp_path / "out.jsonl")
+    first, second = predictions(tmp_path / "out.jsonl")
+    assert first["num_tokens"] == second["num_tokens"] == 2  # the answer and its end
+    assert first["loss"] == pytest.approx(second["loss"], rel=1e-5)
+    (tmp_path / "c.jsonl").write_text('{"talk": []}\n')
+    records = read_records([str(tmp_path / name) for name in ("a.jsonl", "c.jsonl")])
+    with pytest.raises(DataError, match=r"c.jsonl has no column 'messages', which .*a.jsonl has."):
+        predict_file(talker, records, tmp_path / "none.jsonl")
 
 
 @pytest.mark.parametrize("name", ["prediction", "probability", "probabilities"])

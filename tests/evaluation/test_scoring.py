@@ -132,3 +132,16 @@ def test_evaluation_refuses_texts_without_a_token_to_score(tuned_language_model,
     rows = encode_records(tuned_language_model, read(tmp_path, '{"text": ""}\n'), strict=False)
     with pytest.raises(DataError, match="There is nothing to score"):
         evaluate_rows(tuned_language_model, rows)
+
+
+def test_evaluation_refuses_records_that_the_run_drops_every_one(tuned, tmp_path):
+    path = tmp_path / "long.jsonl"
+    path.write_text('{"text": "' + "The soup was cold. " * 50 + '", "label": "bad"}\n')
+    dropping = dataclasses.replace(tuned, task=dataclasses.replace(tuned.task, overflow="drop"))
+    with pytest.raises(DataError) as error:
+        evaluate_records(dropping, read_records(path))
+    assert str(error.value) == (
+        f"Every record of {path} is longer than a row, and the run drops such records. Expected one of at most 48 "
+        "tokens. Add records."
+    )
+    assert evaluate_records(tuned, read_records(path))["num_records"] == 1

@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import re
@@ -20,7 +21,8 @@ from tfft.errors import UsageError
 from tfft.models.loading import Shape, build_scratch
 from tfft.models.run_folder import open_run
 from tfft.models.tuned_model import TunedModel, load_tuned, save_tuned
-from tfft.tasks.registry import TASKS
+from tfft.tasks.formatting import MARKERS, Formatting
+from tfft.tasks.registry import TASKS, build_task
 
 INPUT_IDS = np.random.default_rng(0).integers(2, 250, (3, 9)).astype(np.int32)
 MODEL_FILES = {
@@ -144,7 +146,7 @@ def test_saving_leaves_the_model_in_hand_as_it_was(tuned):
 def test_a_save_that_breaks_off_leaves_no_folder_and_can_be_made_again(make_config, tokenizer, tmp_path, monkeypatch):
     tuned = build_tuned(make_config, tokenizer, "classification", tmp_path / "run" / "model")
 
-    def fail(model, folder):
+    def fail(*_):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -160,6 +162,54 @@ def test_a_save_that_breaks_off_leaves_no_folder_and_can_be_made_again(make_conf
 def test_a_tuned_model_is_never_changed(tuned):
     with pytest.raises(dataclasses.FrozenInstanceError):
         tuned["text"].labels = ("other",)
+
+
+# How text is laid out
+
+
+TALK = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}, {"role": "user", "content": "?"}]
+
+
+@pytest.fixture(scope="module")
+def talker(make_config, tokenizer, tmp_path_factory):
+    """A saved model of chats with markers of its own, in a run."""
+    run = open_run(tmp_path_factory.mktemp("chat") / "run", {}, "auto")
+    formatting = Formatting(train_turns="last", markers={**MARKERS, "user": 'Kundin "客":'})
+    run.write_manifest(task="chat", formatting=formatting.to_dict(), overflow="drop", sequence_length=48)
+    saved = build_tuned(make_config, copy.deepcopy(tokenizer), "chat", run.model)
+    saved = dataclasses.replace(saved, task=build_task("chat", formatting))
+    save_tuned(saved)
+    return saved
+
+
+def test_a_run_lays_text_out_after_loading_as_its_training_did(talker):
+    loaded = load_tuned(str(talker.folder.parent))
+    assert (loaded.task.name, loaded.task.formatting, loaded.task.overflow) == ("chat", talker.task.formatting, "drop")
+    assert loaded.task.make_example({"messages": TALK}) == talker.task.make_example({"messages": TALK})
+
+
+def test_a_template_of_ones_own_is_there_after_loading(tuned, tmp_path):
+    shutil.copytree(tuned["text"].folder, tmp_path / "model")
+    formatting = Formatting(template={"prompt": "{a}?", "completion": " {b}"})
+    manifest = {"identity": {}, "status": "running", "task": "completion", "formatting": formatting.to_dict()}
+    (tmp_path / "run.json").write_text(json.dumps(manifest))
+    task = load_tuned(str(tmp_path)).task
+    assert (task.name, task.columns, task.overflow) == ("completion", ("a", "b"), "truncate")
+    assert task.make_example({"a": "x", "b": "y"}).text == "x? y"
+
+
+def test_a_model_of_chats_takes_its_layout_along_for_other_tools(talker):
+    assert {path.name for path in talker.folder.iterdir()} == MODEL_FILES | {
+        "generation_config.json",
+        "chat_template.jinja",
+    }
+    theirs = AutoTokenizer.from_pretrained(talker.folder)
+    said = theirs.apply_chat_template(TALK, tokenize=False, add_generation_prompt=True)
+    assert said == 'Kundin "客":\nHello\n\nAssistant:\nHi!<|endoftext|>Kundin "客":\n?\n\nAssistant:\n'
+
+
+def test_a_run_json_of_before_there_were_layouts_has_the_plain_one(tuned):
+    assert load_tuned(str(tuned["text"].folder.parent)).task == TASKS["text"]
 
 
 def test_run_json_is_readable_text(tmp_path):

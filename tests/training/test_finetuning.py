@@ -19,6 +19,7 @@ from tfft.models.checkpoints import Checkpoints
 from tfft.models.run_folder import RunFolder
 from tfft.models.tuned_model import load_tuned
 from tfft.models.weights import portable_weights
+from tfft.tasks.formatting import Formatting
 from tfft.training import fitting
 from tfft.training.callbacks import Progress
 from tfft.training.finetuning import finetune, finish
@@ -45,8 +46,10 @@ def write(path, *records):
 @pytest.fixture(scope="module")
 def settings(architecture):
     """A run over the reviews of 15 steps, 5 an epoch, with dropout: `settings(epochs=1)`."""
-    defaults = {"model_config": str(architecture), "batch_size": 4, "validation_fraction": 0.25, "learning_rate": 0.01}
-    return lambda **changes: FinetuneConfig(**(defaults | {"evaluate_every": 4, "save_every": 3} | changes))
+    defaults = {"model": "scratch", "model_config": str(architecture), "batch_size": 4, "learning_rate": 0.01}
+    return lambda **changes: FinetuneConfig(
+        **(defaults | {"validation_fraction": 0.25, "evaluate_every": 4, "save_every": 3} | changes)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +57,9 @@ def small(tmp_path_factory, architecture):
     """Settings for a model of one block, where a test needs no more."""
     path = tmp_path_factory.mktemp("architecture") / "small.json"
     path.write_text(json.dumps({**json.loads(architecture.read_text()), "n_layer": 1}))
-    return lambda **changes: FinetuneConfig(**({"model_config": str(path), "batch_size": 4} | changes))
+    return lambda **changes: FinetuneConfig(
+        **({"model": "scratch", "model_config": str(path), "batch_size": 4} | changes)
+    )
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,8 @@ def test_run_json_says_what_was_done_with_what(whole, reviews):
     expected = {
         "status": "running",
         "task": "classification",
+        "formatting": Formatting().to_dict(),
+        "overflow": "truncate",
         "labels": ["bad", "good"],
         "sequence_length": 64,
         "records": str(reviews),
@@ -88,6 +95,8 @@ def test_run_json_says_what_was_done_with_what(whole, reviews):
         "training_rows": 18,
         "validation_rows": 6,
         "cut_records": 0,
+        "cut_tokens": 0,
+        "cut_learned_tokens": 0,
         "steps": 15,
         "steps_per_epoch": 5,
         "parameters": sum(int(variable.shape.num_elements()) for variable in whole.tuned.model.trainable_variables),

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import TrainingPlan, evaluation_batches
+from tfft.data.batching import BucketedPlan, evaluation_batches
 from tfft.errors import OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import build_model
@@ -31,9 +31,9 @@ def rows_of(seed, count=12, length=10):
 
 @pytest.fixture
 def new_model(make_config):
-    def build(head="language-model"):
+    def build(head="language-model", **changes):
         keras.utils.set_random_seed(0)
-        return build_model(head, make_config(n_layer=1))
+        return build_model(head, make_config(n_layer=1, **changes))
 
     return build
 
@@ -52,7 +52,7 @@ def test_fit_learns_what_can_be_memorised(new_model, tmp_path):
     assert history[0]["loss"] > 1.2 * history[1]["loss"] > 1.2 * history[2]["loss"]
     assert history[-1]["validation_loss"] < 1.5 < 4.0 < np.log(300)
     assert history[-1]["validation_accuracy"] > 0.7
-    assert facts == {"steps": 60, "best_step": 60, "steps_per_epoch": 1, "padding_share": 0.375}
+    assert facts == {"steps": 60, "best_step": 60, "steps_per_epoch": 1, "padding_share": 0.0}
     events = [json.loads(line) for line in (run.logs / "events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == ["started", "evaluated", "evaluated", "evaluated", "finished"]
     assert len(list(run.logs.glob("events.out.tfevents.*"))) == 1
@@ -128,7 +128,7 @@ def test_without_validation_the_last_weights_are_kept(new_model, tmp_path, caplo
     ],
 )
 def test_count_steps(epochs, rows, max_steps, steps):
-    plan = TrainingPlan(np.full(rows, 5), batch_size=4, seed=0)
+    plan = BucketedPlan(np.full(rows, 5), batch_size=4, seed=0)
     assert count_steps(FinetuneConfig(epochs=epochs, max_steps=max_steps), plan) == steps
 
 
@@ -154,3 +154,18 @@ def test_a_device_without_memory_is_one_line_and_exit_code_4(new_model, tmp_path
     with pytest.raises(OutOfMemoryError, match="no memory left: OOM when allocating.*Lower --batch-size") as caught:
         fit(model, rows_of(0), rows_of(0).select([]), FinetuneConfig(), new_run(tmp_path))
     assert caught.value.exit_code == 4
+
+
+def test_packed_rows_teach_what_rows_of_their_own_do(new_model, tmp_path):
+    def weights_after(name, **settings):
+        model = new_model(embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
+        config = FinetuneConfig(epochs=1, sequence_length=64, learning_rate=1e-3, **settings)
+        facts = fit(model, rows_of(0, count=11), rows_of(1), config, new_run(tmp_path / name))
+        return portable_weights(model), facts
+
+    alone, facts = weights_after("alone", batch_size=11)
+    packed, packed_facts = weights_after("packed", batch_size=2, packing=True)
+    assert facts["steps"] == packed_facts["steps"] == 1
+    assert packed_facts["padding_share"] == round(1 - 110 / 128, 4)
+    for name, values in alone.items():
+        np.testing.assert_allclose(packed[name], values, atol=2e-5, err_msg=name)

@@ -1,6 +1,7 @@
 import json
 import logging
 import re
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tfft.training.preparation import count_cut, prepare
 @pytest.fixture
 def settings(architecture):
     """Settings of a run with the tiny architecture: `settings(epochs=1)`."""
-    return lambda **changes: FinetuneConfig(**({"model_config": str(architecture)} | changes))
+    return lambda **changes: FinetuneConfig(**({"model": "scratch", "model_config": str(architecture)} | changes))
 
 
 def refused(error, *parts):
@@ -86,7 +87,8 @@ def test_too_few_records_are_all_learned_from_and_it_is_said(settings, tmp_path,
         prepared = prepare(records, settings())
     assert (len(prepared.rows), len(prepared.validation_rows)) == (2, 0)
     assert caplog.messages == [
-        "Nothing is held out to validate on. Pass --validation FILE, or raise --validation-fraction."
+        "2 classes of a single record ('bad' (1), 'good' (1)). Add records: a class of one is never validated.",
+        "Nothing is held out to validate on. Pass --validation FILE, or raise --validation-fraction.",
     ]
 
 
@@ -98,6 +100,80 @@ def test_one_long_record_is_divided_and_its_end_held_out(settings, tmp_path, fra
     assert (len(prepared.rows), len(prepared.validation_rows)) == (8 - held_out, held_out)
     if held_out:
         assert prepared.validation_rows["input_ids"][-1][-1] == prepared.tokenizer.eos_token_id
+
+
+# Several sources
+
+
+@pytest.fixture
+def sources(tmp_path):
+    """Two files of one class each, and a third of both."""
+    names = {"good": 12, "bad": 8}
+    files = [
+        write(tmp_path / f"{label}.jsonl", *({"text": f"{label} food {n}", "label": label} for n in range(count)))
+        for label, count in names.items()
+    ]
+    return [*files, write(tmp_path / "both.jsonl", {"text": "so", "label": "good"}, {"text": "so so", "label": "bad"})]
+
+
+@pytest.mark.parametrize("packing", [False, True])
+def test_no_copy_is_learned_of_what_is_held_out(sources, settings, packing):
+    good, bad, both = map(str, sources)
+    config = settings(task="text", packing=packing, validation_fraction=0.25, mix=(f"{bad}=2.5", both))
+    prepared = prepare([f"{good}=3", bad], config)
+    counts = Counter(prepared.rows["record"])
+    held_out = set(prepared.validation_rows["record"])
+    assert len(prepared.validation_rows) == len(held_out) == 6  # once each, and of every source
+    assert not held_out & counts.keys()
+    assert held_out | counts.keys() == set(range(22))
+    assert {counts[record] for record in range(12)} == {3, 0}
+    assert sorted(counts[record] for record in range(12, 20) if counts[record]) == [2, 2, 2, 3, 3, 3]
+    assert [counts[record] for record in (20, 21)] in ([1, 0], [0, 1])
+    learned, validated = (texts(rows, prepared.tokenizer) for rows in (prepared.rows, prepared.validation_rows))
+    assert not learned & validated
+    assert prepared.identity(config)["mix"] == {good: 3.0, bad: 2.5, both: 1.0}
+
+
+def test_the_split_and_the_tokenizer_do_not_hang_on_the_weights(sources, settings):
+    plain, mixed = (prepare(sources, settings(mix=mix)) for mix in ((), (f"{sources[0]}=4",)))
+    assert mixed.validation_rows["record"][:] == plain.validation_rows["record"][:]
+    assert mixed.tokenizer.backend_tokenizer.to_str() == plain.tokenizer.backend_tokenizer.to_str()
+    assert plain.identity(settings())["mix"] == {}
+    assert len(mixed.rows) > len(plain.rows)
+
+
+def test_what_is_cut_is_counted_once_however_often_it_is_learned(sources, settings, tmp_path):
+    long = write(tmp_path / "long.jsonl", {"text": "x y z " * 100, "label": "good"})
+    prepared = prepare([*sources, f"{long}=5"], settings())
+    assert count_cut(prepared.rows)["cut_records"] == 1
+
+
+def test_a_column_that_one_source_lacks_is_refused_with_both_names(sources, settings, tmp_path):
+    other = write(tmp_path / "other.jsonl", {"text": "good food"})
+    with refused(DataError, f"{other} has no column 'label', which {sources[0]} has."):
+        prepare([*sources, other], settings())
+    assert len(prepare([*sources, other], settings(task="text", validation_fraction=0)).rows) == 23
+
+
+def test_lines_of_text_are_records_where_it_is_said(settings, tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_text("".join(f"line {number}\n" for number in range(20)))
+    prepared = prepare(path, settings(text_records="line", validation_fraction=0.25))
+    assert (len(prepared.rows), len(prepared.validation_rows)) == (15, 5)
+
+
+def test_a_folder_that_holds_the_validation_file_is_refused_unless_it_is_allowed(sources, settings, tmp_path, caplog):
+    with refused(
+        DataError,
+        f"{tmp_path} would spoil what is learned: 2 records to validate on that are learned from, too",
+        f"(Line 1 of {sources[2]}, Line 2 of {sources[2]}). Expected none of these. Received: leakage=2.",
+        "Or pass --allow leakage to leave it as it is.",
+    ):
+        prepare(tmp_path, settings(validation=str(sources[2])))
+    prepared = prepare(tmp_path, settings(validation=str(sources[2]), allow=("leakage",)))
+    assert prepared.allowed == {"leakage": 2}
+    assert (len(prepared.rows), len(prepared.validation_rows)) == (22, 2)
+    assert any("2 records to validate on that are learned from, too" in message for message in caplog.messages)
 
 
 # Labels and columns
@@ -126,6 +202,43 @@ def test_a_missing_label_is_refused(settings, tmp_path):
         prepare(records, settings())
 
 
+# What would spoil the run
+
+
+def test_what_spoils_is_refused_with_its_count_and_left_out_where_it_is_allowed(settings, tmp_path):
+    path = tmp_path / "broken.csv"
+    path.write_text("text,label\nhot soup,good\n,bad\nonly one cell\ncold soup,bad\nfair soup,\n,good\nold soup,good\n")
+    with refused(
+        DataError,
+        f"{path} would spoil what is learned: 1 line or row that cannot be read (Line 4 of {path} has 1 cells); ",
+        f"2 records without text (Line 3 of {path} has no text in column 'text', Line 7 of {path} has no text",
+        f"); 1 record without a label (Line 6 of {path} has no label). Expected none of these. ",
+        "Received: malformed=1, empty=2, no-label=1. ",
+        "Or pass --allow malformed to leave them out, --allow empty to leave them out, --allow no-label to",
+    ):
+        prepare(path, settings())
+    with refused(DataError, "Received: malformed=1, no-label=1."):
+        prepare(path, settings(allow=("empty",)))
+    prepared = prepare(path, settings(allow=("empty", "malformed", "no-label"), validation_fraction=0))
+    assert prepared.allowed == {"malformed": 1, "empty": 2, "no-label": 1}
+    assert texts(prepared.rows, prepared.tokenizer) == {"hot soup", "cold soup", "old soup"}
+    assert [prepared.records.where(index) for index in range(3)] == [f"Line {n} of {path}" for n in (2, 5, 8)]
+
+
+def test_a_finding_that_cannot_be_allowed_is_refused_before_anything_is_read(settings, tmp_path):
+    with refused(UsageError, "There is nothing of that name to allow. Expected one of malformed, ", "=duplicates."):
+        prepare(tmp_path / "no such file.csv", settings(allow=("duplicates",)))
+
+
+def test_records_of_which_none_can_be_learned_from_are_refused(settings, tmp_path):
+    records = write(tmp_path / "a.jsonl", {"text": " "}, {"text": ""})
+    with refused(DataError, f"Nothing of {records} can be learned from. ", "Received: 2 records, all left out."):
+        prepare(records, settings(allow=("empty",)))
+    other = write(tmp_path / "b.jsonl", {"text": "a b"})
+    with refused(DataError, f"Nothing of {records} can be validated on. "):
+        prepare(other, settings(allow=("empty",), validation=str(records)))
+
+
 # Lengths
 
 
@@ -152,17 +265,92 @@ def test_what_is_cut_is_counted_and_said(settings, tmp_path, caplog):
     with caplog.at_level(logging.INFO, logger="tfft"):
         prepared = prepare(records, settings(validation_fraction=0.0))
     tokens = len(prepared.tokenizer(long)["input_ids"])
-    assert count_cut(prepared.rows) == {"cut_records": 1, "cut_tokens": tokens - 64}
+    assert count_cut(prepared.rows) == {"cut_records": 1, "cut_tokens": tokens - 64, "cut_learned_tokens": 0}
     assert sorted(map(len, prepared.rows["input_ids"]))[-1] == 64
     said = (
-        f"1 of 2 rows are longer than 64 tokens and lose their end, {tokens - 64} tokens in all: see --sequence-length."
+        f"1 of 2 rows were longer than 64 tokens and lost {tokens - 64} of them, 0 of those to be learned: "
+        "see --sequence-length and --overflow."
     )
     assert said in caplog.messages
 
 
 def test_nothing_is_cut_from_nothing(settings, reviews):
     rows = prepare(reviews, settings()).rows
-    assert count_cut(rows) == count_cut(rows.select([])) == {"cut_records": 0, "cut_tokens": 0}
+    none = {"cut_records": 0, "cut_tokens": 0, "cut_learned_tokens": 0}
+    assert count_cut(rows) == count_cut(rows.select([])) == none
+
+
+# In which no two characters become a token, since none of a pair comes twice.
+LONG = ["".join(map(chr, range(0x30, 0x70))), "".join(map(chr, range(0x6F, 0x2F, -1)))]
+
+
+def test_what_is_cut_of_what_is_learned_is_counted_too(settings, tmp_path):
+    completion = LONG[0][:20]
+    records = write(
+        tmp_path / "long.jsonl", {"prompt": "yz", "completion": completion}, {"prompt": "x", "completion": "y"}
+    )
+    prepared = prepare(records, settings(validation_fraction=0.0, sequence_length=12))
+    assert count_cut(prepared.rows) == {"cut_records": 1, "cut_tokens": 3 + 21 - 12, "cut_learned_tokens": 21 - 12}
+
+
+def test_what_is_dropped_is_said(settings, tmp_path, caplog):
+    records = write(tmp_path / "long.jsonl", *({"text": text} for text in LONG), {"text": "short"})
+    with caplog.at_level(logging.INFO, logger="tfft"):
+        prepared = prepare(records, settings(validation_fraction=0.0, overflow="drop", sequence_length=20))
+    assert prepared.rows["record"][:] == [2]
+    said = (
+        f"2 of 3 records of {records} are longer than 20 tokens and are left out: see --sequence-length and --overflow."
+    )
+    assert said in caplog.messages
+
+
+def test_records_of_which_every_one_is_too_long_are_refused(settings, tmp_path):
+    records = write(tmp_path / "long.jsonl", *({"text": text} for text in LONG))
+    with refused(
+        DataError,
+        f"Every record of {records} that is not held out is longer than a row. Expected one of at most 20 tokens. "
+        "Raise --sequence-length, or pass another --overflow.",
+    ):
+        prepare(records, settings(overflow="drop", sequence_length=20, validation_fraction=0.0))
+
+
+# How text is laid out
+
+
+TALK = {"messages": [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "Hi!"}]}
+
+
+def test_the_layout_reaches_the_rows_the_tokenizer_and_the_identity(settings, tmp_path):
+    records = write(tmp_path / "talk.jsonl", *[TALK] * 4)
+    plain, other = settings(), settings(role_marker={"user": "Kundin:"})
+    prepared, changed = prepare(records, plain), prepare(records, other)
+    assert (prepared.task.name, changed.task.formatting.markers["user"]) == ("chat", "Kundin:")
+    assert texts(prepared.rows, prepared.tokenizer) == {"User:\nHello\n\nAssistant:\nHi!<|endoftext|>"}
+    assert texts(changed.rows, changed.tokenizer) == {"Kundin:\nHello\n\nAssistant:\nHi!<|endoftext|>"}
+    (learned,) = prepared.tokenizer.encode("Assistant")[:1]
+    assert len(prepared.tokenizer.decode([learned])) > 1  # its tokenizer saw the markers
+    one, another = prepared.identity(plain), changed.identity(other)
+    assert {name for name in one if one[name] != another[name]} == {"formatting", "tokenizer_sha256"}
+    assert one["formatting"] == prepared.task.formatting.to_dict()
+
+
+def test_the_separator_of_the_records_is_that_of_the_validation_file(settings, tmp_path):
+    spaced = write(tmp_path / "spaced.jsonl", {"prompt": "a", "completion": " b"})
+    other = write(tmp_path / "other.jsonl", {"prompt": "c", "completion": "d"})
+    prepared = prepare(spaced, settings(validation=str(other)))
+    assert texts(prepared.rows, prepared.tokenizer) == {"a b<|endoftext|>"}
+    assert texts(prepared.validation_rows, prepared.tokenizer) == {"cd<|endoftext|>"}
+
+
+def test_a_template_lays_out_both_files(settings, tmp_path):
+    records = write(tmp_path / "a.jsonl", {"text": "hot soup", "label": "good"})
+    other = write(tmp_path / "b.jsonl", {"text": "old soup", "label": "bad"})
+    template = tmp_path / "template.yaml"
+    template.write_text("prompt: '{text}?'\ncompletion: ' {label}'\n")
+    prepared = prepare(records, settings(validation=str(other), template=str(template)))
+    assert prepared.task.name == "completion"
+    assert texts(prepared.rows, prepared.tokenizer) == {"hot soup? good<|endoftext|>"}
+    assert texts(prepared.validation_rows, prepared.tokenizer) == {"old soup? bad<|endoftext|>"}
 
 
 # Where the model comes from
@@ -201,9 +389,10 @@ def test_the_identity_names_all_that_a_run_learns_from(reviews, settings, folder
 
     first = identity(reviews)
     names = {f"{name}_sha256" for name in ("records", "validation", "tokenizer", "architecture", "weights")}
+    names |= {"formatting", "mix"}
     assert first.keys() == names
     assert first["validation_sha256"] is first["weights_sha256"] is None
-    assert all(re.fullmatch("[0-9a-f]{64}", value) for value in first.values() if value)
+    assert all(re.fullmatch("[0-9a-f]{64}", value) for name, value in first.items() if value and "sha256" in name)
     assert identity(reviews) == first
 
     copied = tmp_path / "copied.csv"
@@ -211,9 +400,15 @@ def test_the_identity_names_all_that_a_run_learns_from(reviews, settings, folder
     assert identity(copied) == first
     copied.write_bytes(reviews.read_bytes().replace(b"wine", b"beer"))
     assert differences(identity(copied), first) == {"records_sha256", "tokenizer_sha256"}
-    assert differences(identity(reviews, validation=str(reviews)), first) == {"validation_sha256", "tokenizer_sha256"}
+    leaking = identity(reviews, validation=str(reviews), allow=("leakage",))
+    assert differences(leaking, first) == {"validation_sha256", "tokenizer_sha256"}
     changed = tmp_path / "changed.json"
     changed.write_text(json.dumps({**json.loads(architecture.read_text()), "n_head": 2}))
     assert differences(identity(reviews, model_config=str(changed)), first) == {"architecture_sha256"}
     pretrained = identity(reviews, model_config=None, model=str(folder))
     assert differences(pretrained, first) == {"tokenizer_sha256", "architecture_sha256", "weights_sha256"}
+
+
+def test_texts_to_classify_cannot_share_a_row(reviews, settings):
+    with refused(UsageError, "A row has one class", "Received: --packing with task 'classification'. Leave"):
+        prepare(reviews, settings(packing=True))

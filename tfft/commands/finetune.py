@@ -11,15 +11,19 @@ from tfft.config import FinetuneConfig
 
 
 @click.command(cls=TfftCommand)
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", nargs=-1)
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="The run folder: new, or an unfinished run."
 )
 @config_option
 @settings_options
 @talk_options
-def finetune(records: Path, output: Path, as_json: bool, **settings: Any) -> None:
-    """Tune a model on RECORDS, a CSV, TSV, JSON, JSONL, Parquet or TXT file.
+def finetune(records: tuple[str, ...], output: Path, as_json: bool, **settings: Any) -> None:
+    """Tune a model on RECORDS.
+
+    RECORDS are files (CSV, TSV, JSON, JSONL, Parquet, Arrow or TXT, compressed or not), folders of them, quoted
+    patterns such as "data/**/*.jsonl", or data sets of the Hugging Face hub. PATH=WEIGHT sets how many times an epoch
+    the records of PATH are learned from.
 
     Leaves in --output a model that transformers loads, checkpoints, logs, run.json and report.html. An interrupted run
     goes on when the same command is given again.

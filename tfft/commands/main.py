@@ -7,9 +7,11 @@ import click
 from tfft import __version__
 
 COMMANDS = {
+    "check": "What is in records, what is wrong with them, and what will be cut.",
     "finetune": "Tune a model on records: the main job.",
     "evaluate": "Measure a model on records.",
     "predict": "From a file of records to a file of predictions.",
+    "generate": "Text from prompts.",
     "export": "Write the next version of a SavedModel.",
     "query": "Ask a SavedModel or a TensorFlow Serving endpoint.",
     "doctor": "Show the environment, and what is wrong with it.",

@@ -33,18 +33,34 @@ def config_option(function: Callable) -> Callable:
     )(function)
 
 
-def column_option(function: Callable) -> Callable:
-    """Adds `--column`, for the commands that read records but tune nothing."""
-    return _make_option(next(field for field in dataclasses.fields(FinetuneConfig) if field.name == "column"))(function)
+def records_options(function: Callable) -> Callable:
+    """Adds `--column` and `--text-records`, for the commands that read records but tune nothing."""
+    return some_settings_options("column", "text_records")(function)
+
+
+def some_settings_options(*names: str) -> Callable:
+    """Makes a decorator that adds the options of the fields of these names alone."""
+    fields = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
+
+    def add(function: Callable) -> Callable:
+        for name in reversed(names):
+            function = _make_option(fields[name])(function)
+        return function
+
+    return add
 
 
 def _make_option(field: dataclasses.Field) -> Callable:
     hint, help_text = _plain_type(field.type), field.metadata["help"]
     name = "--" + field.name.replace("_", "-")
     if hint is dict:
-        return click.option(
-            name, field.name, multiple=True, callback=_parse_columns, metavar="NAME=COLUMN", help=help_text
-        )
+        metavar = field.metadata["metavar"]
+        return click.option(name, field.name, multiple=True, callback=_parse_pairs, metavar=metavar, help=help_text)
+    if hint is tuple:
+        metavar = field.metadata["metavar"]
+        return click.option(name, field.name, multiple=True, default=field.default, metavar=metavar, help=help_text)
+    if hint is bool:
+        return click.option(f"{name}/--no-{name[2:]}", field.name, default=field.default, help=help_text)
     kind = click.Choice(field.metadata["choices"]) if "choices" in field.metadata else hint
     return click.option(
         name, field.name, type=kind, default=field.default, show_default=field.default is not None, help=help_text
@@ -52,18 +68,18 @@ def _make_option(field: dataclasses.Field) -> Callable:
 
 
 def _plain_type(hint: Any) -> type:
-    """The type itself: int of `int | None`, dict of `dict[str, str]`."""
+    """The type itself: int of `int | None`, dict of `dict[str, str]`, tuple of `tuple[str, ...]`."""
     if isinstance(hint, types.UnionType):
         return next(part for part in typing.get_args(hint) if part is not types.NoneType)
     return typing.get_origin(hint) or hint
 
 
-def _parse_columns(context: click.Context, option: click.Parameter, values: Any) -> dict[str, str]:
+def _parse_pairs(context: click.Context, option: click.Parameter, values: Any) -> dict[str, str]:
     pairs = [value.partition("=") for value in values]
     wrong = ["".join(pair) for pair in pairs if not pair[0] or not pair[2]]
     if wrong:
-        raise click.BadParameter(f"expected NAME=COLUMN, as in text=review. Received: {wrong[0]!r}.")
-    return {name: column for name, _, column in pairs}
+        raise click.BadParameter(f"expected {option.metavar}. Received: {wrong[0]!r}.")
+    return {name: value for name, _, value in pairs}
 
 
 def _fill_defaults(context: click.Context, option: click.Parameter, path: Path | None) -> None:
@@ -71,11 +87,13 @@ def _fill_defaults(context: click.Context, option: click.Parameter, path: Path |
         return
     others = [other for other in context.command.params if isinstance(other, click.Option) and other is not option]
     names = {other.opts[0].removeprefix("--").replace("-", "_"): other.name for other in others}
+    # The file of a finetune serves the commands, too, that have some of its options.
+    settings = [field.name for field in dataclasses.fields(FinetuneConfig)]
     try:
-        values = read_config(path, list(names))
+        values = read_config(path, [*names, *settings])
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
-    context.default_map = {names[key]: value for key, value in values.items()}
+    context.default_map = {names[key]: value for key, value in values.items() if key in names}
 
 
 def read_config(path: Path, names: list[str]) -> dict[str, Any]:
@@ -112,7 +130,10 @@ def read_config(path: Path, names: list[str]) -> dict[str, Any]:
 
 
 def _as_typed(key: str, value: Any) -> str | list[str]:
-    if key != "column":
+    repeatable = [
+        field.name for field in dataclasses.fields(FinetuneConfig) if _plain_type(field.type) in (dict, tuple)
+    ]
+    if key not in repeatable:
         return str(value)
     if isinstance(value, dict):
         return [f"{name}={'' if column is None else column}" for name, column in value.items()]

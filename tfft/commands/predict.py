@@ -5,18 +5,20 @@ from pathlib import Path
 import click
 
 from tfft.commands.command import TfftCommand, show_result, talk_options
-from tfft.commands.options import column_option
+from tfft.commands.options import records_options
 
 
 @click.command(cls=TfftCommand)
 @click.argument("run")
-@click.argument("records", type=click.Path(path_type=Path))
+@click.argument("records", nargs=-1, required=True)
 @click.option(
     "--output", type=click.Path(path_type=Path), required=True, help="FILE.jsonl to write; it must not exist."
 )
-@column_option
+@records_options
 @talk_options
-def predict(run: str, records: Path, output: Path, column: dict[str, str], as_json: bool) -> None:
+def predict(
+    run: str, records: tuple[str, ...], output: Path, column: dict[str, str], text_records: str, as_json: bool
+) -> None:
     """Predict every record of RECORDS with the model of RUN, in order, into --output.
 
     A line holds the record's columns and the prediction: for a classifier prediction, probability and probabilities,
@@ -30,6 +32,6 @@ def predict(run: str, records: Path, output: Path, column: dict[str, str], as_js
     from tfft.models.tuned_model import load_tuned
 
     check_target(output)
-    read = read_records(records, column)
+    read = read_records(records, column, text_records)
     predict_file(load_tuned(run), read, output)
     show_result({"run": run, "predictions": str(output), "records": len(read.rows)}, as_json)

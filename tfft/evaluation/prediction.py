@@ -45,8 +45,8 @@ def predict_file(tuned: TunedModel, records: Records, output: Path) -> int:
     """
     check_target(output)
     _check_columns(tuned, records)
-    # The file's bytes do not tell which of its columns is read as the text; the fingerprint does.
-    parts = [hash_files(find_weights(tuned.folder)), hash_files([records.path]), records.rows._fingerprint]
+    # The files' bytes do not tell which of their columns is read as the text; the fingerprint does.
+    parts = [hash_files(find_weights(tuned.folder)), records.digest, records.rows._fingerprint]
     partial = output.with_name(f".{output.name}.{hash_text(''.join(parts))[:12]}.partial")
     done = _count_whole_chunks(partial)
     if done:
@@ -54,7 +54,7 @@ def predict_file(tuned: TunedModel, records: Records, output: Path) -> int:
     with partial.open("a", encoding="utf-8") as file:
         for start in range(done, len(records.rows), CHUNK_RECORDS):
             chunk = records.rows.select(range(start, min(start + CHUNK_RECORDS, len(records.rows))))
-            for line in predict_chunk(tuned, Records(chunk, records.path, records.kind, start)):
+            for line in predict_chunk(tuned, dataclasses.replace(records, rows=chunk, start=start)):
                 file.write(json.dumps(line, ensure_ascii=False, default=str) + "\n")
             file.flush()
             logger.info("%d of %d records.", start + len(chunk), len(records.rows))
@@ -82,7 +82,10 @@ def predict_chunk(tuned: TunedModel, records: Records) -> Iterator[dict[str, Any
         language model `loss` (nats a token) and `num_tokens`.
     """
     # Without the labels: what is predicted may be of classes the model does not know.
-    texts = dataclasses.replace(records, rows=records.rows.select_columns([tuned.task.columns[0]]))
+    read = [name for name in tuned.task.readable_columns if name in records.rows.column_names]
+    texts = dataclasses.replace(
+        records, rows=records.rows.select_columns([name for name in read if name != tuned.task.label_column])
+    )
     rows = encode_records(tuned, texts, strict=False, cached=False)
     scores = score_rows(tuned, rows)
     if tuned.task.head == "classifier":
@@ -110,15 +113,18 @@ def _losses(scores: dict[str, np.ndarray], record: np.ndarray, num_records: int)
 
 
 def _check_columns(tuned: TunedModel, records: Records) -> None:
-    column, columns = tuned.task.columns[0], records.rows.column_names
-    if column not in columns:
+    columns = records.rows.column_names
+    missing = [name for name in tuned.task.missing_columns({*columns}) if name != tuned.task.label_column]
+    if missing:
         raise DataError(
-            f"{records.path} has no column '{column}'. Expected one that holds the text to predict. "
-            f"Received: columns={columns}. Pass --column {column}=COLUMN to name it."
+            f"{records.name} has no column '{missing[0]}'. Expected one that holds what is read. "
+            f"Received: columns={columns}. Pass --column {missing[0]}=COLUMN to name it."
         )
+    read = [name for name in tuned.task.columns if name != tuned.task.label_column]
+    records.check_columns(read, tuned.task.aliases)
     if taken := [name for name in PREDICTED[tuned.task.head] if name in columns]:
         raise DataError(
-            f"{records.path} has columns that the predictions need for themselves: {', '.join(taken)}. "
+            f"{records.name} has columns that the predictions need for themselves: {', '.join(taken)}. "
             f"Received: columns={columns}. Rename them in the file, or pass --column OTHER_NAME={taken[0]}."
         )
 

@@ -2,15 +2,13 @@
 
 import dataclasses
 import math
-import string
-from collections.abc import Iterable
 from html import escape
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from tfft.config import FinetuneConfig
 from tfft.evaluation.charts import draw_chart
+from tfft.evaluation.page import fill_page, make_details, make_facts, make_figures, make_table
 from tfft.evaluation.wording import count_of, cut, is_finite, mark_code, mark_name, millions, number, percent, quote
 from tfft.runtime import write_text
 
@@ -40,16 +38,13 @@ def write_report(path: Path, manifest: dict, history: list[dict[str, float]], wo
         "The hardest validation records": _examples(worst),
         "Settings": _settings(identity),
         "Data": _data(manifest, identity),
-        "Versions": _facts((name, escape(str(version))) for name, version in (manifest.get("versions") or {}).items()),
+        "Versions": make_facts(
+            (name, escape(str(version))) for name, version in (manifest.get("versions") or {}).items()
+        ),
     }
-    template = resources.files("tfft.evaluation").joinpath("report_template.html").read_text(encoding="utf-8")
-    page = string.Template(template).substitute(
-        name=escape(path.absolute().parent.name),
-        summary=_summary(manifest, identity, metrics),
-        figures=_figures(manifest, metrics, history),
-        sections="\n".join(f"<section><h2>{name}</h2>\n{body}\n</section>" for name, body in sections.items() if body),
-    )
-    write_text(path, page)
+    name, summary = path.absolute().parent.name, _summary(manifest, identity, metrics)
+    figures = _figures(manifest, metrics, history)
+    write_text(path, fill_page(f"{name}: what the finetune did", name, summary, figures, sections))
 
 
 def _summary(manifest: dict, identity: dict, metrics: dict) -> str:
@@ -91,12 +86,7 @@ def _figures(manifest: dict, metrics: dict, history: list[dict[str, float]]) -> 
         ("Steps", steps, number, epochs),
         ("Parameters", manifest.get("parameters"), millions, number(manifest.get("parameters"))),
     )
-    cells = "\n".join(
-        f"<div><dt>{name}</dt><dd>{show(value)}<small>{note}</small></dd></div>"
-        for name, value, show, note in figures
-        if value is not None
-    )
-    return f'<dl class="figures">\n{cells}\n</dl>' if cells else ""
+    return make_figures((name, show(value), note) for name, value, show, note in figures if value is not None)
 
 
 def _unit(manifest: dict) -> str:
@@ -127,9 +117,9 @@ def _class_scores(per_class: dict[str, dict]) -> str:
         [escape(label), *(_bar(scores.get(name)) for name in names[:3]), number(scores.get("support"))]
         for label, scores in per_class.items()
     )
-    table = _table("scores", ("Class", "Precision", "Recall", "F1", "Support"), rows)
+    table = make_table("scores", ("Class", "Precision", "Recall", "F1", "Support"), rows)
     if len(per_class) > OPEN_CLASSES:
-        return _details(f"All {count_of(len(per_class), 'class')}", table)
+        return make_details(f"All {count_of(len(per_class), 'class')}", table)
     return table if per_class else ""
 
 
@@ -196,7 +186,7 @@ def _text(text: str) -> str:
     if len(text) <= SHOWN_CHARACTERS:
         return shown
     whole = f'<p class="text" dir="auto">{escape(text)}</p>'
-    return shown + _details(f"All {count_of(len(text), 'character')}", whole)
+    return shown + make_details(f"All {count_of(len(text), 'character')}", whole)
 
 
 def _settings(identity: dict) -> str:
@@ -207,15 +197,19 @@ def _settings(identity: dict) -> str:
             value, option = identity[field.name], f"--{field.name.replace('_', '-')}"
             row = [mark_code(option), _setting(value), _setting(default), escape(field.metadata["help"])]
             all_rows.append(row)
-            changed += [row] if value != default else []
+            # JSON has no tuples; what is empty is empty.
+            is_default = value == default or not (value or default or isinstance(value, int | float))
+            changed += [] if is_default else [row]
     head = ("Option", "This run", "Default", "Meaning")
-    shown = _table("settings", head, changed) if changed else "<p>Every setting has its default.</p>"
-    return shown + _details("All settings", _table("settings", head, all_rows)) if all_rows else ""
+    shown = make_table("settings", head, changed) if changed else "<p>Every setting has its default.</p>"
+    return shown + make_details("All settings", make_table("settings", head, all_rows)) if all_rows else ""
 
 
 def _setting(value: Any) -> str:
     if isinstance(value, dict):
         value = ", ".join(f"{name}={column}" for name, column in value.items())
+    if isinstance(value, list | tuple):
+        value = ", ".join(map(str, value))
     return '<span class="note">not set</span>' if value in (None, "") else escape(str(value))
 
 
@@ -242,24 +236,4 @@ def _data(manifest: dict, identity: dict) -> str:
         "SHA-256 of tokenizer": (identity.get("tokenizer_sha256"), mark_code),
         "SHA-256 of first weights": (identity.get("weights_sha256"), mark_code),
     }
-    return _facts((name, show(value)) for name, (value, show) in facts.items() if value is not None)
-
-
-def _facts(facts: Iterable[tuple[str, str]]) -> str:
-    rows = "\n".join(f'<tr><th scope="row">{escape(name)}</th><td>{value}</td></tr>' for name, value in facts)
-    return f'<table class="facts"><tbody>\n{rows}\n</tbody></table>' if rows else ""
-
-
-def _table(kind: str, head: Iterable[str], rows: Iterable[list[str]]) -> str:
-    """Makes a table of cells that are HTML already; the first of a row is its header."""
-    columns = "".join(f'<th scope="col">{name}</th>' for name in head)
-    lines = "\n".join(
-        f'<tr><th scope="row">{first}</th>{"".join(f"<td>{cell}</td>" for cell in cells)}</tr>'
-        for first, *cells in rows
-    )
-    table = f'<table class="{kind}"><thead><tr>{columns}</tr></thead><tbody>\n{lines}\n</tbody></table>'
-    return f'<div class="scroll">{table}</div>'
-
-
-def _details(summary: str, body: str) -> str:
-    return f"<details><summary>{summary}</summary>{body}</details>"
+    return make_facts((name, show(value)) for name, (value, show) in facts.items() if value is not None)

@@ -60,7 +60,7 @@ def _describe(tuned: TunedModel, records: Records, row: dict, loss: float, index
         return {"text": text, "loss": loss, "num_tokens": int(scores["num_tokens"][index])}
     probabilities = scores["probabilities"][index]
     return {
-        "text": records.rows[row["record"]][tuned.task.columns[0]][:WORST_CHARACTERS],
+        "text": tuned.task.make_example(records.rows[row["record"]]).text[:WORST_CHARACTERS],
         "loss": loss,
         "label": tuned.labels[row["labels"]],
         "prediction": tuned.labels[int(probabilities.argmax())],

@@ -14,6 +14,7 @@ from tfft.models.tuned_model import TunedModel
 from tfft.tasks.task import IGNORED_LABEL
 
 BATCH_SIZE = 32  # rows at a time where nobody trains: enough to fill two cores, little memory
+ROWS_AT_A_TIME = 1000  # counted together: all rows of a large file would not fit in memory
 
 
 def encode_records(tuned: TunedModel, records: Records, strict: bool, cached: bool = True) -> datasets.Dataset:
@@ -50,21 +51,18 @@ def score_rows(tuned: TunedModel, rows: datasets.Dataset, batch_size: int = BATC
     return {name: values[back] for name, values in scores.items()}
 
 
-def evaluate_rows(tuned: TunedModel, rows: datasets.Dataset, num_bytes: int | None = None) -> dict[str, Any]:
+def evaluate_rows(tuned: TunedModel, rows: datasets.Dataset) -> dict[str, Any]:
     """Measures a model on encoded rows: `score_rows`, then `measure`."""
-    return measure(tuned, rows, score_rows(tuned, rows), num_bytes)
+    return measure(tuned, rows, score_rows(tuned, rows))
 
 
-def measure(
-    tuned: TunedModel, rows: datasets.Dataset, scores: dict[str, np.ndarray], num_bytes: int | None = None
-) -> dict[str, Any]:
+def measure(tuned: TunedModel, rows: datasets.Dataset, scores: dict[str, np.ndarray]) -> dict[str, Any]:
     """Draws the metrics from what a model said of rows.
 
     Args:
         tuned: The model.
         rows: Encoded rows with labels.
         scores: What `score_rows` returned for them.
-        num_bytes: Bytes of text behind the rows, for a language model's bits per byte.
 
     Returns:
         As `token_metrics` or `classification_metrics` of `tfft.metrics`.
@@ -78,7 +76,7 @@ def measure(
         if known.any():
             return classification_metrics(scores["probabilities"][known], labels[known], tuned.labels)
     elif scores["num_tokens"].any():
-        return token_metrics(scores["nll"], scores["num_tokens"], num_bytes)
+        return token_metrics(scores["nll"], scores["num_tokens"], _count_scored_bytes(tuned, rows))
     raise DataError("There is nothing to score. Expected a label, or a text of two tokens or more. Add records.")
 
 
@@ -86,17 +84,27 @@ def evaluate_records(tuned: TunedModel, records: Records) -> dict[str, Any]:
     """Measures a model on records.
 
     Raises:
-        DataError: A record lacks what is scored.
+        DataError: A record lacks what is scored, or none is left of those that training would have dropped.
     """
-    rows = encode_records(tuned, records, strict=True)  # first: it refuses what is no text
-    return evaluate_rows(tuned, rows, _count_scored_bytes(tuned, records, rows))
+    rows = encode_records(tuned, records, strict=True)
+    if not len(rows):
+        raise DataError(
+            f"Every record of {records.name} is longer than a row, and the run drops such records. Expected one of at "
+            f"most {tuned.sequence_length} tokens. Add records."
+        )
+    return evaluate_rows(tuned, rows)
 
 
-def _count_scored_bytes(tuned: TunedModel, records: Records, rows: datasets.Dataset) -> int:
-    """Counts the bytes of all texts but those of their first tokens, which nothing predicts."""
-    _, first_rows = np.unique(rows.with_format("numpy")["record"][:], return_index=True)
-    first_tokens = [input_ids[0] for input_ids in rows.select(first_rows, keep_in_memory=True)["input_ids"]]
-    # A byte-level token is spelled with one character a byte; the end of an empty text has none.
-    spelled = tuned.tokenizer.convert_ids_to_tokens(first_tokens, skip_special_tokens=True)
-    num_bytes = sum(len(text.encode("utf-8")) for text in records.rows[tuned.task.columns[0]])
-    return num_bytes - sum(map(len, spelled))
+def _count_scored_bytes(tuned: TunedModel, rows: datasets.Dataset) -> int:
+    """Counts the bytes of text behind the scored tokens: all that are learned, but no row's first."""
+    tokenizer, total = tuned.tokenizer, 0
+    # A byte-level token is spelled with one character a byte; a special token stands for no text.
+    sizes = np.array([len(token) for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
+    sizes[tokenizer.all_special_ids] = 0
+    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME):
+        labels = batch["labels"].combine_chunks()
+        tokens, starts = labels.flatten().to_numpy(), labels.offsets.to_numpy()[:-1]
+        scored = tokens != IGNORED_LABEL
+        scored[starts - labels.offsets[0].as_py()] = False
+        total += int(sizes[tokens[scored]].sum())
+    return total

@@ -1,16 +1,23 @@
 """A model with all that is needed to ask it: saved as a Hugging Face folder, loaded from a run, a folder or the hub."""
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from transformers import GPT2TokenizerFast
 
-from tfft.models.loading import Model, Shape, is_classifier, label_names, load_config, load_model, resolve_model
+from tfft.models.loading import Model, Shape, is_classifier, label_names, load_config, load_model
+from tfft.models.origin import describe_origin, resolve_model
 from tfft.models.run_folder import RunFolder
 from tfft.models.tokenization import load_tokenizer
 from tfft.models.weights import save_weights
-from tfft.tasks.registry import TASKS
+from tfft.tasks.chat import jinja_template
+from tfft.tasks.formatting import Formatting
+from tfft.tasks.registry import TASKS, build_task
 from tfft.tasks.task import Task
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -34,11 +41,12 @@ class TunedModel:
     folder: Path
 
 
-def save_tuned(tuned: TunedModel) -> None:
+def save_tuned(tuned: TunedModel, dtype: str = "float32") -> None:
     """Writes the model's folder, which PyTorch's transformers loads too; complete, or not there at all.
 
     Args:
         tuned: The model to write; its folder must not exist.
+        dtype: Number format of the weights: a key of `weight_files.SAVED_TYPES`.
     """
     folder = tuned.folder
     partial = folder.with_name(f".{folder.name}.partial")
@@ -46,12 +54,14 @@ def save_tuned(tuned: TunedModel) -> None:
     config = type(tuned.model.config).from_dict(tuned.model.config.to_dict())
     config.use_cache = True
     config.architectures = ["GPT2ForSequenceClassification" if tuned.task.head == "classifier" else "GPT2LMHeadModel"]
-    config.dtype = "float32"
+    config.dtype = dtype
     config.save_pretrained(partial)
     if tuned.model.can_generate():
         tuned.model.generation_config.save_pretrained(partial)
+    if tuned.task.name == "chat":
+        tuned.tokenizer.chat_template = jinja_template(tuned.task.formatting.markers)
     tuned.tokenizer.save_pretrained(partial)
-    save_weights(tuned.model, partial)
+    save_weights(tuned.model, partial, dtype)
     partial.replace(folder)
 
 
@@ -66,9 +76,10 @@ def load_tuned(name: str) -> TunedModel:
         WeightsError: The weights are not those of the configuration.
     """
     folder = resolve_model(name)
+    logger.info("Weights: %s.", describe_origin(name, folder))
     config = load_config(folder)
     manifest = RunFolder(folder.parent).read_manifest() if folder.name == "model" else {}
-    task = TASKS.get(manifest.get("task")) or TASKS["classification" if is_classifier(config) else "text"]
+    task = _read_task(manifest) or TASKS["classification" if is_classifier(config) else "text"]
     labels = label_names(config) if task.head == "classifier" else ()
     tokenizer = load_tokenizer(folder)
     return TunedModel(
@@ -79,3 +90,11 @@ def load_tuned(name: str) -> TunedModel:
         sequence_length=manifest.get("sequence_length", config.n_positions),
         folder=folder,
     )
+
+
+def _read_task(manifest: dict[str, Any]) -> Task | None:
+    """Builds the task of a run as its training laid text out; None without a run of this kind."""
+    if manifest.get("task") not in TASKS:
+        return None
+    task = build_task(manifest["task"], Formatting(**manifest.get("formatting", {})))
+    return replace(task, overflow=manifest.get("overflow", task.overflow))

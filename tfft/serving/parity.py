@@ -112,7 +112,7 @@ def classify_texts(tuned: TunedModel, texts: list[str]) -> np.ndarray:
     """Classifies texts one at a time by the Python path: float32 (texts, labels)."""
     rows = datasets.Dataset.from_dict({tuned.task.columns[0]: texts})
     encoder = Encoder(tuned.task, tuned.tokenizer, tuned.sequence_length, tuned.labels, strict=False)
-    encoded = encoder.encode(Records(rows, Path("probes"), "parquet"), cached=False)
+    encoded = encoder.encode(Records(rows), cached=False)
     batches = (np.asarray([input_ids], np.int32) for input_ids in encoded["input_ids"])
     answers = [tuned.model.predict_step({"input_ids": row, "segment_ids": np.ones_like(row)}) for row in batches]
     return np.concatenate([answer["probabilities"].numpy() for answer in answers])

@@ -1,7 +1,8 @@
-"""The main job: from a file of records to a run folder with a tuned model in it."""
+"""The main job: from records to a run folder with a tuned model in it."""
 
 import dataclasses
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import datasets
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
 from tfft.models.loading import Model, Shape, build_scratch, load_model
+from tfft.models.origin import describe_origin
 from tfft.models.run_folder import FINISHED, RunFolder, check_output, open_run
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.runtime import claim, package_versions, set_up_training
@@ -39,11 +41,11 @@ class Finetuned:
     validation_records: Records
 
 
-def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Finetuned:
+def finetune(sources: str | Path | Sequence[str], output: str | Path, config: FinetuneConfig) -> Finetuned:
     """Tunes a model on records, or goes on with a run that was interrupted.
 
     Args:
-        path: The file of records.
+        sources: Files of records, folders, patterns or hub names; PATH=WEIGHT gives one of several a weight.
         output: The run folder: new, or holding an unfinished run of the same records and settings.
         config: The settings.
 
@@ -60,7 +62,7 @@ def finetune(path: str | Path, output: str | Path, config: FinetuneConfig) -> Fi
     output = Path(output)
     check_output(output, config.resume)
     set_up_training(config.seed, config.precision)
-    prepared = prepare(path, config)
+    prepared = prepare(sources, config)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_SETTINGS}
     with claim(output):
         run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
@@ -87,6 +89,7 @@ def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig) -> Tune
 def _build(prepared: Preparation, config: FinetuneConfig) -> Model:
     shape = Shape(prepared.task.head, prepared.labels, config.dropout)
     if prepared.folder:
+        logger.info("Weights: %s.", describe_origin(config.model, prepared.folder))
         return load_model(prepared.folder, prepared.tokenizer, shape)
     return build_scratch(prepared.architecture, prepared.tokenizer, shape)
 
@@ -94,10 +97,13 @@ def _build(prepared: Preparation, config: FinetuneConfig) -> Model:
 def _describe(run: RunFolder, prepared: Preparation, model: Model) -> None:
     run.write_manifest(
         task=prepared.task.name,
+        formatting=prepared.task.formatting.to_dict(),
+        overflow=prepared.task.overflow,
         labels=list(prepared.labels),
         sequence_length=prepared.sequence_length,
-        records=str(prepared.records.path),
+        records=prepared.records.name,
         columns=prepared.records.rows.column_names,
+        allowed=prepared.allowed,
         training_rows=len(prepared.rows),
         validation_rows=len(prepared.validation_rows),
         parameters=model.count_params(),
@@ -105,10 +111,10 @@ def _describe(run: RunFolder, prepared: Preparation, model: Model) -> None:
         **count_cut(prepared.rows),
     )
     logger.info(
-        "Task %s: %s rows to train on, %s to validate on; %s parameters from %s.",
+        "Task %s: %s rows to train on, %s to validate on; %s parameters%s.",
         prepared.task.name,
         f"{len(prepared.rows):,}",
         f"{len(prepared.validation_rows):,}",
         f"{model.count_params():,}",
-        prepared.folder or "random weights",
+        "" if prepared.folder else ", random ones",
     )

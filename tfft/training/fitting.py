@@ -5,10 +5,11 @@ import math
 from collections.abc import Callable
 
 import datasets
+import numpy as np
 import tensorflow as tf
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import TrainingPlan, evaluation_batches, row_lengths, training_batches
+from tfft.data.batching import BucketedPlan, PackedPlan, Plan, evaluation_batches, row_lengths, training_batches
 from tfft.errors import OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import GPT2Classifier
@@ -25,6 +26,7 @@ from tfft.training.callbacks import (
 )
 from tfft.training.history import History
 from tfft.training.optimizers import make_optimizer
+from tfft.training.preparation import choose_sequence_length
 from tfft.training.recorders import EventLog, TensorBoardScalars, log_metrics
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ def fit(
         OutOfMemoryError: A batch does not fit in the device's memory.
         PreemptedError: A signal asked to stop; the state is saved.
     """
-    plan = TrainingPlan(row_lengths(rows), config.batch_size, config.seed)
+    plan = make_plan(row_lengths(rows), config, model)
     total_steps = count_steps(config, plan)
     model.compile(make_optimizer(config, model, total_steps), seed=config.seed)
     monitor = choose_monitor(config, model)
@@ -86,7 +88,14 @@ def fit(
     }
 
 
-def count_steps(config: FinetuneConfig, plan: TrainingPlan) -> int:
+def make_plan(lengths: np.ndarray, config: FinetuneConfig, model: Model) -> Plan:
+    """Plans the batches of rows whose lengths are int (rows,)."""
+    if config.packing:
+        return PackedPlan(lengths, config.batch_size, config.seed, choose_sequence_length(config, model.config))
+    return BucketedPlan(lengths, config.batch_size, config.seed)
+
+
+def count_steps(config: FinetuneConfig, plan: Plan) -> int:
     """Counts the steps of a run: what the epochs need, but no more than `--max-steps`."""
     # Less a little: 0.07 epochs of 100 steps are 7.000000000000001 to a computer.
     steps = max(math.ceil(config.epochs * plan.steps_per_epoch - 1e-6), 1)

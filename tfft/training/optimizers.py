@@ -6,7 +6,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig
-from tfft.models.loading import SCRATCH, Model
+from tfft.models.loading import Model
+from tfft.models.origin import SCRATCH
 
 # By parts of variables' names: what decays is the kernels, not biases, layer norms and embeddings.
 NEVER_DECAYED = ["bias", "beta", "gamma", "wte", "wpe"]

@@ -1,8 +1,11 @@
 """What stands before a fit: the records read and checked, the task chosen, the tokenizer ready, the rows encoded."""
 
+import itertools
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import datasets
 import numpy as np
@@ -10,16 +13,22 @@ from transformers import GPT2Config, GPT2TokenizerFast
 
 from tfft.config import FinetuneConfig
 from tfft.data.encoding import Encoder
-from tfft.data.records import Records, read_records
+from tfft.data.inspection import inspect_tokens
+from tfft.data.mixing import mix
+from tfft.data.records import Records
+from tfft.data.rows import read_numbers
+from tfft.data.sources import parse_sources
 from tfft.data.splitting import divide, hold_out
-from tfft.errors import UsageError
-from tfft.models.loading import BASE_FOLDER, SCRATCH, load_config, resolve_model
-from tfft.models.tokenization import load_tokenizer, train_tokenizer
+from tfft.data.token_counts import count_tokens
+from tfft.errors import DataError, UsageError
+from tfft.models.loading import load_config
+from tfft.models.origin import BASE_FOLDER, SCRATCH, resolve_model
+from tfft.models.tokenization import END_OF_TEXT, PADDING, load_tokenizer, train_tokenizer
 from tfft.models.weight_files import find_weights
 from tfft.runtime import hash_files, hash_text
 from tfft.tasks.classification import name_label, order_labels
-from tfft.tasks.registry import choose_task
-from tfft.tasks.task import Task
+from tfft.tasks.task import Record, RecordError, Segment, Task
+from tfft.training.record_checks import Checked, check_allowed, check_sources, judge
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +47,10 @@ class Preparation:
         architecture: The model's configuration.
         tokenizer: Read, or trained on the records that are not held out.
         sequence_length: Tokens in a row, at most.
-        rows: Encoded rows to train on.
+        rows: Encoded rows to train on, each as often as an epoch learns from it.
         validation_rows: Encoded rows to validate on; may be empty.
         validation_records: The records that those rows are of.
+        allowed: What was found that would spoil the run, and was passed over: a finding's name -> how many.
     """
 
     records: Records
@@ -53,42 +63,52 @@ class Preparation:
     rows: datasets.Dataset
     validation_rows: datasets.Dataset
     validation_records: Records
+    allowed: dict[str, int]
 
-    def identity(self, config: FinetuneConfig) -> dict[str, str | None]:
-        """Hashes all that a run learns from: SHA-256 of data, tokenizer, architecture and weights."""
-        files = {"records": self.records.path, "validation": config.validation and Path(config.validation)}
-        hashes = {f"{name}_sha256": path and hash_files([path]) for name, path in files.items()}
+    def identity(self, config: FinetuneConfig) -> dict[str, Any]:
+        """Tells all that a run learns from: SHA-256 of data, tokenizer, architecture and weights, and the mix."""
+        weights = {source.name: source.weight for source in self.records.sources}
         return {
-            **hashes,
+            "formatting": self.task.formatting.to_dict(),
+            "mix": weights if set(weights.values()) != {1.0} else {},
+            "records_sha256": self.records.digest,
+            "validation_sha256": self.validation_records.digest if config.validation else None,
             "tokenizer_sha256": hash_text(self.tokenizer.backend_tokenizer.to_str()),
-            "architecture_sha256": hash_files([_architecture_file(config, self.folder)]),
+            "architecture_sha256": hash_files([architecture_file(config, self.folder)]),
             "weights_sha256": self.folder and hash_files(find_weights(self.folder)),
         }
 
 
-def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
+def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) -> Preparation:
     """Reads, checks and encodes the records of a finetune.
 
     Args:
-        path: The file of records.
+        sources: One or several files, folders, patterns or hub names; PATH=WEIGHT gives one a weight.
         config: The settings.
 
     Raises:
         UsageError: A file is not there, or the settings do not fit the model or the records.
         DataError: The records cannot be learned from.
     """
+    check_allowed(config.allow)
     folder = None if config.model == SCRATCH else resolve_model(config.model)
-    architecture = load_config(_architecture_file(config, folder))
-    sequence_length = _choose_sequence_length(config, architecture)
+    architecture = load_config(architecture_file(config, folder))
+    sequence_length = choose_sequence_length(config, architecture)
+    tokenizer = load_tokenizer(folder) if folder else None
 
-    records = read_records(path, config.column)
-    task = choose_task(config.task, records.rows.column_names, str(path))
-    labels = order_labels(records.rows[task.label_column], str(path)) if task.label_column else ()
-    held_out = _hold_out(records, task, config)
-    tokenizer = load_tokenizer(folder) if folder else _train_tokenizer(records, held_out, task, architecture)
+    named = parse_sources([sources] if isinstance(sources, str | Path) else sources, config.mix)
+    checked = check_sources(named, config, special_tokens(tokenizer))
+    records, task = checked.records, checked.task
+    allowed = judge(checked.findings, config.allow, records.name)
+    _check_any_left(checked)
+    labels = order_labels(records.rows[task.label_column], records.name) if task.label_column else ()
+    held_out = choose_held_out(records, task, config)
+    tokenizer = tokenizer or learn_tokenizer(records, held_out, task, architecture)
 
     encoder = Encoder(task, tokenizer, sequence_length, labels)
-    rows, validation_rows, validation_records = _encode(encoder, records, held_out, config)
+    rows, validation_rows = _encode(encoder, checked, held_out, config)
+    _check_rows(rows, records, sequence_length)
+    allowed |= _judge_learned(rows, records, encoder, config)
     _check_patience(validation_rows, config)
     _report(rows, validation_rows, sequence_length)
     return Preparation(
@@ -99,23 +119,25 @@ def prepare(path: str | Path, config: FinetuneConfig) -> Preparation:
         architecture=architecture,
         tokenizer=tokenizer,
         sequence_length=sequence_length,
-        rows=rows,
+        # Last: no copy may be made of what is held out.
+        rows=mix(rows, records, config.seed),
         validation_rows=validation_rows,
-        validation_records=validation_records,
+        validation_records=checked.validation or records,
+        allowed=allowed,
     )
 
 
-def count_cut(rows: datasets.Dataset) -> dict[str, int]:
-    """Counts the records that lost their end to the sequence length, and the tokens they lost."""
-    num_cut = rows.with_format("numpy")["num_cut"][:] if len(rows) else np.zeros(0, int)
-    return {"cut_records": int((num_cut > 0).sum()), "cut_tokens": int(num_cut.sum())}
+def special_tokens(tokenizer: GPT2TokenizerFast | None) -> Sequence[str]:
+    """Lists the texts of the special tokens; without a tokenizer, of those that one from scratch will have."""
+    return tokenizer.all_special_tokens if tokenizer else (END_OF_TEXT, PADDING)
 
 
-def _architecture_file(config: FinetuneConfig, folder: Path | None) -> Path:
-    return Path(config.model_config) if config.model_config else (folder or BASE_FOLDER) / "config.json"
+def choose_sequence_length(config: FinetuneConfig, architecture: GPT2Config) -> int:
+    """Chooses how many tokens a row may have.
 
-
-def _choose_sequence_length(config: FinetuneConfig, architecture: GPT2Config) -> int:
+    Raises:
+        UsageError: The model's context is shorter than what was asked for.
+    """
     chosen = config.sequence_length or min(DEFAULT_SEQUENCE_LENGTH, architecture.n_positions)
     if chosen > architecture.n_positions:
         raise UsageError(
@@ -125,32 +147,102 @@ def _choose_sequence_length(config: FinetuneConfig, architecture: GPT2Config) ->
     return chosen
 
 
-def _hold_out(records: Records, task: Task, config: FinetuneConfig) -> np.ndarray:
+def count_cut(rows: datasets.Dataset) -> dict[str, int]:
+    """Counts the records that are shortened to the sequence length, and the tokens they lose."""
+    # A record may be learned from several times, but is cut once.
+    _, first_rows = np.unique(read_numbers(rows, "record"), return_index=True)
+    num_cut, num_cut_learned = (read_numbers(rows, name)[first_rows] for name in ("num_cut", "num_cut_learned"))
+    return {
+        "cut_records": int((num_cut > 0).sum()),
+        "cut_tokens": int(num_cut.sum()),
+        "cut_learned_tokens": int(num_cut_learned.sum()),
+    }
+
+
+def architecture_file(config: FinetuneConfig, folder: Path | None) -> Path:
+    """Finds the configuration of the model that the settings name."""
+    return Path(config.model_config) if config.model_config else (folder or BASE_FOLDER) / "config.json"
+
+
+def choose_held_out(records: Records, task: Task, config: FinetuneConfig) -> np.ndarray:
+    """Chooses the records to validate on where no others are named, int (held out,)."""
     if config.validation:
         return np.zeros(0, int)
-    label = task.label_column
-    classes = [name_label(value) for value in records.rows[label]] if label else [None] * len(records.rows)
-    return hold_out(classes, config.validation_fraction, config.seed)
+    # Every source gives its share, and every class within it.
+    sources = records.source_numbers().tolist()
+    labels = map(name_label, records.rows[task.label_column]) if task.label_column else itertools.repeat(None)
+    return hold_out(zip(sources, labels, strict=False), config.validation_fraction, config.seed)
 
 
-def _train_tokenizer(records: Records, held_out: np.ndarray, task: Task, architecture: GPT2Config) -> GPT2TokenizerFast:
+def learn_tokenizer(records: Records, held_out: np.ndarray, task: Task, architecture: GPT2Config) -> GPT2TokenizerFast:
+    """Trains the tokenizer of a model from scratch on the records that are not held out."""
     learned = np.setdiff1d(np.arange(len(records.rows)), held_out)
-    column = records.rows.select(learned, keep_in_memory=True)[task.columns[0]]
-    texts = (text for text in column if isinstance(text, str))
+    rows = records.rows.select(learned, keep_in_memory=True)
+    texts = (segment.text for row in rows for segment in _read_segments(row, task))
     return train_tokenizer(texts, architecture.vocab_size, architecture.n_positions)
 
 
+def _read_segments(record: Record, task: Task) -> tuple[Segment, ...]:
+    try:
+        return task.make_example(record).segments
+    except RecordError:  # told with its line when the records are encoded
+        return ()
+
+
+def _check_any_left(checked: Checked) -> None:
+    if not len(checked.records.rows):
+        raise DataError(
+            f"Nothing of {checked.records.name} can be learned from. Expected at least one record. Received: "
+            f"{checked.num_records} records, all left out. See tfft check."
+        )
+    if checked.validation and not len(checked.validation.rows):
+        raise DataError(
+            f"Nothing of {checked.validation.name} can be validated on. Expected at least one record. Received: "
+            "records that are all left out. Name others, or pass --validation-fraction instead."
+        )
+
+
 def _encode(
-    encoder: Encoder, records: Records, held_out: np.ndarray, config: FinetuneConfig
-) -> tuple[datasets.Dataset, datasets.Dataset, Records]:
+    encoder: Encoder, checked: Checked, held_out: np.ndarray, config: FinetuneConfig
+) -> tuple[datasets.Dataset, datasets.Dataset]:
+    records, validation = checked.records, checked.validation
     rows = encoder.encode(records)
-    if not config.validation:
-        return *divide(rows, held_out, config.validation_fraction), records
-    validation = read_records(config.validation, config.column)
-    choose_task(encoder.task.name, validation.rows.column_names, config.validation)
-    if hash_files([validation.path]) == hash_files([records.path]):
-        logger.warning("%s is validated on what it learns from: its figures say nothing of new records.", records.path)
-    return rows, encoder.encode(validation), validation
+    _report_dropped(rows, records, encoder.sequence_length)
+    if validation is None:
+        return divide(rows, held_out, config.validation_fraction)
+    validation_rows = encoder.encode(validation)
+    _report_dropped(validation_rows, validation, encoder.sequence_length)
+    return rows, validation_rows
+
+
+def _judge_learned(
+    rows: datasets.Dataset, records: Records, encoder: Encoder, config: FinetuneConfig
+) -> dict[str, int]:
+    counts = count_tokens(rows, len(records.rows))
+    findings = inspect_tokens(counts, records, encoder.sequence_length, encoder.task.overflow)
+    # What is cut is told below.
+    learned = [finding for finding in findings if finding.name == "no-trained-token"]
+    return judge(learned, config.allow, records.name)
+
+
+def _report_dropped(rows: datasets.Dataset, records: Records, sequence_length: int) -> None:
+    num_dropped = len(records.rows) - len(np.unique(read_numbers(rows, "record")))
+    if num_dropped:
+        logger.info(
+            "%d of %d records of %s are longer than %d tokens and are left out: see --sequence-length and --overflow.",
+            num_dropped,
+            len(records.rows),
+            records.name,
+            sequence_length,
+        )
+
+
+def _check_rows(rows: datasets.Dataset, records: Records, sequence_length: int) -> None:
+    if not len(rows):
+        raise DataError(
+            f"Every record of {records.name} that is not held out is longer than a row. Expected one of at most "
+            f"{sequence_length} tokens. Raise --sequence-length, or pass another --overflow."
+        )
 
 
 def _check_patience(validation_rows: datasets.Dataset, config: FinetuneConfig) -> None:
@@ -167,9 +259,11 @@ def _report(rows: datasets.Dataset, validation_rows: datasets.Dataset, sequence_
     cut = count_cut(rows)
     if cut["cut_records"]:
         logger.info(
-            "%d of %d rows are longer than %d tokens and lose their end, %d tokens in all: see --sequence-length.",
+            "%d of %d rows were longer than %d tokens and lost %d of them, %d of those to be learned: "
+            "see --sequence-length and --overflow.",
             cut["cut_records"],
             len(rows),
             sequence_length,
             cut["cut_tokens"],
+            cut["cut_learned_tokens"],
         )

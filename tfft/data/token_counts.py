@@ -1,0 +1,106 @@
+"""How long records are in tokens, what of them is cut, and what is left to learn."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import datasets
+import numpy as np
+
+from tfft.data.rows import read_lengths, read_numbers
+from tfft.tasks.task import IGNORED_LABEL
+
+NUM_BARS = 24  # of a histogram, about
+
+
+@dataclass(frozen=True)
+class TokenCounts:
+    """Tokens of records, each int (records,); 0 for one that has no rows.
+
+    Attributes:
+        lengths: Before anything was cut.
+        learned: Learned, after that.
+        cut: Cut.
+        cut_learned: Of those, the ones to be learned.
+    """
+
+    lengths: np.ndarray
+    learned: np.ndarray
+    cut: np.ndarray
+    cut_learned: np.ndarray
+
+
+def count_tokens(rows: datasets.Dataset, num_records: int) -> TokenCounts:
+    """Counts the tokens of records from their encoded rows.
+
+    Args:
+        rows: As `Encoder.encode` makes them.
+        num_records: How many records they are of.
+    """
+    record = read_numbers(rows, "record")
+    _, first_rows = np.unique(record, return_index=True)
+    first = np.zeros(len(record), bool)
+    first[first_rows] = True
+    cut, cut_learned = (np.where(first, read_numbers(rows, name), 0) for name in ("num_cut", "num_cut_learned"))
+    # A window starts on the last token of the one before.
+    tokens = read_lengths(rows, "input_ids") - ~first
+    counts = (tokens + cut, _count_learned(rows), cut, cut_learned)
+    return TokenCounts(*(np.bincount(record, count, num_records).astype(int) for count in counts))
+
+
+def _count_learned(rows: datasets.Dataset) -> np.ndarray:
+    """Counts the tokens that each row teaches; a row's first has nothing before it to be told from."""
+    if not isinstance(rows.features["labels"], datasets.List):
+        return (read_numbers(rows, "labels") != IGNORED_LABEL).astype(int)
+    counts = []
+    # Batch by batch: the labels of all rows may be more than memory holds.
+    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(1000):
+        labels = batch["labels"].combine_chunks()
+        lengths = labels.value_lengths().to_numpy()
+        starts = np.cumsum(lengths) - lengths
+        learned = labels.flatten().to_numpy() != IGNORED_LABEL
+        learned[starts] = False
+        counts.append(np.add.reduceat(learned.astype(int), starts))
+    return np.concatenate(counts) if counts else np.zeros(0, int)
+
+
+def describe_lengths(lengths: np.ndarray) -> dict[str, Any]:
+    """Sums lengths up: `total`, `min`, `median`, `p95`, `max`, and a `histogram` of bars of one width.
+
+    Args:
+        lengths: Tokens of each record, int (records,).
+    """
+    if not len(lengths):
+        return {}
+    return {
+        "total": int(lengths.sum()),
+        "min": int(lengths.min()),
+        "median": float(np.median(lengths)),
+        "p95": float(np.percentile(lengths, 95)),
+        "max": int(lengths.max()),
+        "histogram": make_histogram(lengths),
+    }
+
+
+def make_histogram(lengths: np.ndarray) -> list[dict[str, int]]:
+    """Counts records by their length, in bars of a round width: `least` and `most` tokens, and `count`.
+
+    A few records that are far longer than the others share the last bar.
+    """
+    longest, usual = int(lengths.max()), int(np.percentile(lengths, 99))
+    width = _round_up((longest if longest <= 2 * usual else usual) / NUM_BARS)
+    last = (longest if longest <= 2 * usual else usual) // width
+    counts = np.bincount(np.minimum(lengths // width, last))
+    ends = [*range(width - 1, last * width, width), max(longest, (last + 1) * width - 1)]
+    return [
+        {"least": bar * width, "most": end, "count": int(count)}
+        for bar, (end, count) in enumerate(zip(ends, counts, strict=True))
+    ]
+
+
+def _round_up(value: float) -> int:
+    power = 1
+    while True:
+        for factor in (1, 2, 5):
+            if factor * power >= value:
+                return factor * power
+        power *= 10
