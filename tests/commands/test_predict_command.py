@@ -13,7 +13,7 @@ def test_predict_writes_a_file_and_says_where(invoke, run, records, tmp_path):
     assert answer.exit_code == 0
     result = {"run": str(run), "predictions": str(tmp_path / "out.jsonl"), "records": 12}
     assert json.loads(answer.stdout.splitlines()[-1]) == result
-    assert answer.stderr == "12 of 12 records.\n"
+    assert answer.stderr.splitlines()[1:] == ["12 of 12 records."]
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [line["id"] for line in lines] == [str(number) for number in range(12)]
     assert {"text", "label", "prediction", "probability", "probabilities"} <= lines[0].keys()

@@ -1,6 +1,7 @@
 """`tfft generate`: text from prompts."""
 
 import dataclasses
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,5 +62,5 @@ def _as_utf8(text: str) -> str:
 
 
 def _read_standard_input() -> str:
-    text = click.get_binary_stream("stdin").read().decode("utf-8", "replace")
+    text = sys.stdin.buffer.read().decode("utf-8", "replace")
     return text.removesuffix("\n").removesuffix("\r")  # the end of a line that a program closes its text with
