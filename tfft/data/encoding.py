@@ -65,7 +65,8 @@ class Encoder:
             batch = {name: values for name, values in batch.items() if name in self.task.readable_columns}
             rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
             examples = [self._read(row, records, index) for row, index in zip(rows, indices, strict=True)]
-            encoded = zip(self._tokenize(examples), examples, indices, strict=True)
+            parts = tokenize_segments(self.tokenizer, [example.segments for example in examples])
+            encoded = zip(parts, examples, indices, strict=True)
             return _columns(chain.from_iterable(self._fit(*row, records) for row in encoded))
 
         return records.rows.map(
@@ -96,14 +97,6 @@ class Encoder:
             return
         if example.label not in self.labels:
             raise DataError(f"{records.where(index)} {tell_label_problem(example.label, self.labels)}")
-
-    def _tokenize(self, examples: Sequence[Example]) -> list[list[Part]]:
-        texts = [segment.text for example in examples for segment in example.segments]
-        tokens = iter(tokenize(self.tokenizer, texts))
-        end = [self.tokenizer.eos_token_id]
-        return [
-            [Part(segment, next(tokens) + end * segment.ends) for segment in example.segments] for example in examples
-        ]
 
     def _fit(self, parts: list[Part], example: Example, index: int, records: Records) -> list[dict[str, Any]]:
         """Makes the rows of an example: one, or what becomes of it where it is too long for one."""
@@ -185,6 +178,13 @@ def tell_label_problem(label: str | None, labels: Sequence[str]) -> str:
         f"has {problem}. Expected {expected}. Received: label={label!r}. Mend or remove the record, "
         "or train on records that hold this class."
     )
+
+
+def tokenize_segments(tokenizer: PreTrainedTokenizerFast, texts: Sequence[Sequence[Segment]]) -> list[list[Part]]:
+    """Tokenizes each segment of each text on its own, and ends those that end."""
+    tokens = iter(tokenize(tokenizer, [segment.text for segments in texts for segment in segments]))
+    end = [tokenizer.eos_token_id]
+    return [[Part(segment, next(tokens) + end * segment.ends) for segment in segments] for segments in texts]
 
 
 def tokenize(tokenizer: PreTrainedTokenizerFast, texts: Sequence[str]) -> list[list[int]]:

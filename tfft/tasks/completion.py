@@ -22,6 +22,7 @@ def completion_task(formatting: Formatting) -> Task:
         overflow="truncate",
         make_example=make_example,
         formatting=formatting,
+        completion_columns=("completion",),
     )
 
 

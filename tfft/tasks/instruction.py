@@ -35,4 +35,5 @@ def instruction_task(formatting: Formatting) -> Task:
         make_example=make_example,
         formatting=formatting,
         optional=("input",),
+        completion_columns=("output",),
     )

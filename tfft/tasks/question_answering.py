@@ -71,5 +71,6 @@ def question_answering_task(formatting: Formatting) -> Task:
         make_example=make_example,
         formatting=formatting,
         optional=("context",),
+        completion_columns=("answer",),
         aliases={"answers": "answer"},
     )

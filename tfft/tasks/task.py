@@ -80,6 +80,7 @@ class Task:
             several rows, "truncate" shortens it as its segments say.
         make_example: From a record with those columns to an example. Raises RecordError.
         optional: Columns that are read where they are there.
+        completion_columns: The required ones that hold what follows a prompt; none where there are no prompts.
         aliases: Another name a required column may have -> its name.
         formatting: How text is laid out, already at work in `make_example`.
     """
@@ -90,6 +91,7 @@ class Task:
     overflow: str
     make_example: Callable[[Record], Example]
     optional: tuple[str, ...] = ()
+    completion_columns: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     formatting: Formatting = PLAIN
 

@@ -88,6 +88,7 @@ def template_task(formatting: Formatting) -> Task:
         return complete(fill(template["prompt"], record), fill(template["completion"], record))
 
     columns = dict.fromkeys(name for part in PARTS for name in find_columns(template[part]))
+    read = find_columns(template["prompt"])
     return Task(
         name="completion",
         columns=tuple(columns),
@@ -95,4 +96,5 @@ def template_task(formatting: Formatting) -> Task:
         overflow="truncate",
         make_example=make_example,
         formatting=formatting,
+        completion_columns=tuple(name for name in columns if name not in read),
     )
