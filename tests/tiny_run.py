@@ -45,6 +45,21 @@ def language_model_run(base: Path) -> Path:
 
 
 @functools.cache
+def completion_run(base: Path) -> Path:
+    """Tunes a model that answers a review with its class; returns its run folder, which no test may change."""
+    columns = {"prompt": "text", "completion": "label"}
+    settings = {"max_steps": 20, "learning_rate": 3e-3, "batch_size": 8, "epochs": 20}
+    return _tune(base / "completion", task="completion", column=columns, **settings)
+
+
+@functools.cache
+def chat_run(base: Path) -> Path:
+    """Tunes a model that ends its turns in a conversation; returns its run folder, which no test may change."""
+    settings = {"max_steps": 60, "learning_rate": 3e-3, "batch_size": 8, "epochs": 60}
+    return _tune(base / "chat", write_chats(base / "chats.jsonl"), **settings)
+
+
+@functools.cache
 def exported(base: Path) -> Path:
     """Exports the classifier as version 1; returns the folder of versions, which no test may change."""
     from tfft.models.tuned_model import load_tuned
@@ -53,13 +68,21 @@ def exported(base: Path) -> Path:
     return export_model(load_tuned(str(classifier_run(base))), base / "savedmodels" / "reviews").parent
 
 
-def _tune(folder: Path, **settings) -> Path:
+def write_chats(path: Path) -> Path:
+    """Writes a JSONL file of twelve conversations of one exchange: the user tells a review, the assistant its class."""
+    turns = [(("user", text), ("assistant", label)) for label, texts in TEXTS.items() for text in texts]
+    chats = [{"messages": [{"role": role, "content": content} for role, content in chat]} for chat in turns]
+    path.write_text("".join(json.dumps(chat, ensure_ascii=False) + "\n" for chat in chats), encoding="utf-8")
+    return path
+
+
+def _tune(folder: Path, records: Path | None = None, **settings) -> Path:
     from tfft.config import FinetuneConfig
     from tfft.evaluation.scoring import evaluate_rows
     from tfft.training.finetuning import finetune, finish
 
     folder.mkdir(parents=True)
-    records = write_records(folder / "records.csv")
+    records = records or write_records(folder / "records.csv")
     architecture = str(write_architecture(folder / "tiny.json"))
     config = FinetuneConfig(**{"model": "scratch", "model_config": architecture} | settings)
     finetuned = finetune(records, folder / "run", config)

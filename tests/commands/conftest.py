@@ -83,3 +83,15 @@ def write(tmp_path):
         return path
 
     return write_file
+
+
+@pytest.fixture(scope="session")
+def completion_run(tmp_path_factory):
+    """The run folder of a tiny model of completions, which no test may change."""
+    return tiny_run.completion_run(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="session")
+def chat_run(tmp_path_factory):
+    """The run folder of a tiny model of conversations, which no test may change."""
+    return tiny_run.chat_run(tmp_path_factory.getbasetemp())

@@ -114,3 +114,21 @@ def test_generate_refuses_what_is_no_model(invoke, tmp_path):
     answer = invoke("generate", tmp_path / "none" / "at" / "all", "The soup")
     assert answer.exit_code == 2
     assert "is not a model." in answer.error
+
+
+def test_generate_lays_a_prompt_out_as_its_task_does(invoke, completion_run):
+    arguments = ("--json", "--quiet", *SHORT, "--temperature", 3)
+    [laid_out] = completions(invoke("generate", completion_run, "The soup", *arguments))
+    [as_it_stands] = completions(invoke("generate", completion_run, "The soup", "--raw", *arguments))
+    [by_hand] = completions(invoke("generate", completion_run, "The soup\n", "--raw", *arguments))
+    assert laid_out == {**by_hand, "prompt": "The soup"}
+    assert as_it_stands != laid_out
+    assert invoke("generate", completion_run, "The soup", *arguments[2:]).stdout == laid_out["completion"] + "\n"
+    both = invoke("generate", completion_run, "The soup", "We", *arguments[2:]).stdout
+    assert both.startswith(f"The soup\n{laid_out['completion']}\n\nWe\n")
+
+
+def test_generate_refuses_a_field_the_task_does_not_have(invoke, completion_run):
+    answer = invoke("generate", completion_run, "The soup", "--field", "context=x")
+    assert answer.exit_code == 2
+    assert "A prompt has a field that the prompts of task 'completion' do not have." in answer.error

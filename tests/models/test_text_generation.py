@@ -7,8 +7,16 @@ import tiny_run
 from tfft.data.encoding import tokenize
 from tfft.errors import DataError, UsageError
 from tfft.models.generation_options import GenerationOptions
-from tfft.models.text_generation import TextGenerator, cut_at, longest_prompt, read_prompts, spell_tokens
+from tfft.models.text_generation import (
+    TextGenerator,
+    cut_at,
+    lay_out_prompts,
+    longest_prompt,
+    read_prompts,
+    spell_tokens,
+)
 from tfft.models.tuned_model import load_tuned
+from tfft.tasks.registry import TASKS
 
 PROMPTS = ["The soup", "An awful evening, bad wine 1.", "", "größer", "We"]
 OPTIONS = GenerationOptions(max_new_tokens=12)
@@ -47,8 +55,17 @@ def test_a_completion_has_the_tokens_it_counts(generator, tuned):
         assert len(tokenize(tuned.tokenizer, [completion.completion])[0]) <= completion.num_tokens == 12
 
 
-def test_prompts_may_be_tokens_already(generator, tuned):
-    assert generator.complete_rows(tokenize(tuned.tokenizer, PROMPTS)) == generator.complete(PROMPTS)
+def test_prompts_of_a_task_are_read_as_training_laid_them_out(generator):
+    segments = lay_out_prompts(TASKS["chat"], ["The soup", "We"], {"system": "good"})
+    laid_out = [f"System:\ngood\n\nUser:\n{text}\n\nAssistant:\n" for text in ("The soup", "We")]
+    assert generator.complete_prompts(segments) == generator.complete(laid_out)
+
+
+def test_a_prompt_its_task_cannot_lay_out_is_refused():
+    with pytest.raises(UsageError, match=r"A prompt has no text in column 'instruction'. Expected"):
+        lay_out_prompts(TASKS["instruction"], ["fine", " "], {})
+    with pytest.raises(UsageError, match=r"A prompt has a field that the prompts of task 'text' do not have"):
+        lay_out_prompts(TASKS["text"], ["fine"], {"context": "x"})
 
 
 def test_no_prompts_have_no_completions(generator):
@@ -71,7 +88,7 @@ def test_a_long_prompt_loses_its_beginning_and_the_log_says_so(generator, caplog
     assert long.completion == longer.completion
     assert len(caplog.messages) == 2
     assert caplog.messages[0].startswith("Prompt 1 is too long: of its ")
-    assert caplog.messages[0].endswith(" tokens the last 36 are read.")
+    assert caplog.messages[0].endswith(" tokens 36 are read.")
 
 
 @pytest.mark.parametrize(("max_new_tokens", "expected"), [(1, 63), (20, 44), (32, 32), (33, 32), (500, 32)])

@@ -55,7 +55,7 @@ def _make_option(field: dataclasses.Field) -> Callable:
     name = "--" + field.name.replace("_", "-")
     if hint is dict:
         metavar = field.metadata["metavar"]
-        return click.option(name, field.name, multiple=True, callback=_parse_pairs, metavar=metavar, help=help_text)
+        return click.option(name, field.name, multiple=True, callback=parse_pairs, metavar=metavar, help=help_text)
     if hint is tuple:
         metavar = field.metadata["metavar"]
         return click.option(name, field.name, multiple=True, default=field.default, metavar=metavar, help=help_text)
@@ -74,7 +74,8 @@ def _plain_type(hint: Any) -> type:
     return typing.get_origin(hint) or hint
 
 
-def _parse_pairs(context: click.Context, option: click.Parameter, values: Any) -> dict[str, str]:
+def parse_pairs(context: click.Context, option: click.Parameter, values: Any) -> dict[str, str]:
+    """Reads NAME=VALUE, each name once, as the callback of an option that is repeatable."""
     pairs = [value.partition("=") for value in values]
     wrong = ["".join(pair) for pair in pairs if not pair[0] or not pair[2]]
     if wrong:

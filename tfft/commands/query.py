@@ -3,6 +3,7 @@
 import click
 
 from tfft.commands.command import TfftCommand, show_result, talk_options
+from tfft.commands.generation import as_utf8
 
 
 @click.command(cls=TfftCommand)
@@ -20,8 +21,7 @@ def query(target: str, texts: tuple[str, ...], as_json: bool) -> None:
     silence_tensorflow()
     from tfft.serving.client import query as ask
 
-    # Python hands on bytes that are not UTF-8 as halves of surrogate pairs; the model knows them as U+FFFD.
-    texts = tuple(text.encode("utf-8", "surrogateescape").decode("utf-8", "replace") for text in texts)
+    texts = tuple(map(as_utf8, texts))
     answers = ask(target, list(texts))
     if as_json:
         show_result({"target": target, "answers": answers}, as_json)

@@ -57,38 +57,61 @@ def generate(
         return Completions(*BeamSearch(transformer, page, options, stopping).search(logits, cache))
     if seeds is None:
         seeds = tf.fill(tf.shape(prompt_ids)[:1], tf.cast(options.seed, tf.int64))
-    keys = draw_keys(prompt_ids, attention_mask, seeds)
-
-    def write(num_new: tf.Tensor, logits: tf.Tensor, rows: Completions) -> Completions:
-        ids = tf.concat([page.prompt_ids, rows.ids], axis=1)
-        scores = adjust(logits, ids, page, num_new, options, stopping)
-        tokens = choose(scores, keys + tf.stack([0, tf.cast(num_new, tf.int64)]), options)
-        runs = _is_running(rows, page)
-        is_new = tf.range(page.new_slots) == num_new
-        ids = tf.where(runs[:, None] & is_new, tokens[:, None], rows.ids)
-        ends = stopping.ends(ids, num_new + 1, options.min_new_tokens)
-        return Completions(ids, rows.num_tokens + tf.cast(runs, tf.int32), rows.stopped | (runs & ends))
-
-    def go_on(num_new: tf.Tensor, rows: Completions, cache: Cache) -> tuple[tf.Tensor, Completions, Cache]:
-        newest = tf.gather(rows.ids, num_new - 1, axis=1)
-        logits, cache = read_tokens(transformer, page, cache, newest, num_new)
-        return num_new + 1, write(num_new, logits, rows), cache
-
-    state = tf.constant(1), write(tf.constant(0), logits, _empty_rows(page, stopping)), cache
+    decoding = Decoding(transformer, page, draw_keys(prompt_ids, attention_mask, seeds), options, stopping)
+    state = decoding.start(logits, cache)
     _, rows, _ = tf.while_loop(
-        lambda num_new, rows, cache: tf.reduce_any(_is_running(rows, page)),
-        go_on,
+        lambda num_new, rows, cache: tf.reduce_any(decoding.is_running(rows)),
+        decoding.go_on,
         state,
         shape_invariants=loop_shapes(state),
     )
     return rows
 
 
-def _empty_rows(page: Page, stopping: Stopping) -> Completions:
-    num_rows = tf.size(page.limits)
-    ids = tf.fill([num_rows, page.new_slots], stopping.padding)
-    return Completions(ids, tf.zeros([num_rows], tf.int32), tf.zeros([num_rows], tf.bool))
+class Decoding(NamedTuple):
+    """What stays the same while a batch is continued, and one step of it.
 
+    Attributes:
+        transformer: The built main layer, whose variables are used.
+        page: Where the tokens of the batch stand.
+        keys: int64 (batch, 2), what is drawn for each row.
+        options: How to continue; numbers or scalar tensors.
+        stopping: What ends a row.
+    """
 
-def _is_running(rows: Completions, page: Page) -> tf.Tensor:
-    return ~rows.stopped & (rows.num_tokens < page.limits)
+    transformer: TFGPT2MainLayer
+    page: Page
+    keys: tf.Tensor
+    options: GenerationOptions
+    stopping: Stopping
+
+    def start(self, logits: tf.Tensor, cache: Cache) -> tuple[tf.Tensor, Completions, Cache]:
+        """Writes the first token of each row, from what reading the prompts gave; returns what `go_on` takes."""
+        return tf.constant(1), self.write(tf.constant(0), logits, self.empty_rows()), cache
+
+    def go_on(self, num_new: tf.Tensor, rows: Completions, cache: Cache) -> tuple[tf.Tensor, Completions, Cache]:
+        """Reads the newest of the `num_new` tokens, int32 scalar, and writes another behind it."""
+        newest = tf.gather(rows.ids, num_new - 1, axis=1)
+        logits, cache = read_tokens(self.transformer, self.page, cache, newest, num_new)
+        return num_new + 1, self.write(num_new, logits, rows), cache
+
+    def write(self, num_new: tf.Tensor, logits: tf.Tensor, rows: Completions) -> Completions:
+        """Writes a token behind the `num_new` of each row that runs, by its logits, float32 (batch, vocabulary)."""
+        ids = tf.concat([self.page.prompt_ids, rows.ids], axis=1)
+        scores = adjust(logits, ids, self.page, num_new, self.options, self.stopping)
+        tokens = choose(scores, self.keys + tf.stack([0, tf.cast(num_new, tf.int64)]), self.options)
+        runs = self.is_running(rows)
+        is_new = tf.range(self.page.new_slots) == num_new
+        ids = tf.where(runs[:, None] & is_new, tokens[:, None], rows.ids)
+        ends = self.stopping.ends(ids, num_new + 1, self.options.min_new_tokens)
+        return Completions(ids, rows.num_tokens + tf.cast(runs, tf.int32), rows.stopped | (runs & ends))
+
+    def empty_rows(self) -> Completions:
+        """Makes rows of which none has a token."""
+        num_rows = tf.size(self.page.limits)
+        ids = tf.fill([num_rows, self.page.new_slots], self.stopping.padding)
+        return Completions(ids, tf.zeros([num_rows], tf.int32), tf.zeros([num_rows], tf.bool))
+
+    def is_running(self, rows: Completions) -> tf.Tensor:
+        """Tells which rows go on: bool (batch,)."""
+        return ~rows.stopped & (rows.num_tokens < self.page.limits)

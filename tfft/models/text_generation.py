@@ -1,7 +1,7 @@
-"""Continues texts: strings in, strings out."""
+"""Continues prompts: strings in, strings out."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,14 +9,16 @@ import tensorflow as tf
 from transformers import PreTrainedTokenizerFast
 from transformers.models.gpt2.tokenization_gpt2 import bytes_to_unicode
 
-from tfft.data.encoding import tokenize
 from tfft.data.lines import decode_lines
+from tfft.data.prompts import encode_prompts
 from tfft.errors import DataError, UsageError
 from tfft.models.generation import Completions, generate
 from tfft.models.generation_options import GenerationOptions
 from tfft.models.page import pad_left
 from tfft.models.stopping import Stopping, contains
 from tfft.models.tuned_model import TunedModel
+from tfft.tasks.prompting import make_prompt, make_record
+from tfft.tasks.task import RecordError, Segment, Task
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ class Completion:
 
 
 class TextGenerator:
-    """A language model that continues texts; made once, asked often.
+    """A language model that continues prompts; made once, asked often.
 
     Args:
         tuned: The model with its tokenizer.
@@ -51,14 +53,8 @@ class TextGenerator:
     """
 
     def __init__(self, tuned: TunedModel, options: GenerationOptions, stop: Sequence[str] = ()) -> None:
-        _check(tuned, stop)
         self._tokenizer, self._options, self._stop = tuned.tokenizer, options, stop
-        self._transformer = tuned.model.transformer
-        self._stopping = Stopping(
-            tokens=(tuned.tokenizer.eos_token_id,),
-            padding=tuned.tokenizer.pad_token_id,
-            is_stopped=contains(stop, spell_tokens(tuned.tokenizer, tuned.model.config.vocab_size)) if stop else None,
-        )
+        self._transformer, self._stopping = tuned.model.transformer, make_stopping(tuned, stop)
         self._longest_prompt = longest_prompt(tuned.model.config.n_positions, options.max_new_tokens)
         prompts = tf.RaggedTensorSpec([None, None], tf.int32)
         self._generate = tf.function(self._generate_ids, input_signature=[prompts], autograph=False)
@@ -72,18 +68,24 @@ class TextGenerator:
         Returns:
             A completion for each, in their order.
         """
-        return self.complete_rows(tokenize(self._tokenizer, prompts))
+        return self.complete_prompts([as_it_stands(text) for text in prompts])
 
-    def complete_rows(self, rows: Sequence[list[int]]) -> list[Completion]:
-        """Continues prompts that are tokens already; one that is too long loses its beginning, which the log says.
+    def complete_prompts(self, prompts: Sequence[Sequence[Segment]]) -> list[Completion]:
+        """Continues prompts that are laid out; of one that is too long a part is read, which the log says.
 
         Args:
-            rows: The token ids of each prompt.
+            prompts: The segments of each.
 
         Returns:
             A completion for each, in their order.
         """
-        rows = [self._fit(number, ids) for number, ids in enumerate(rows, start=1)]
+        encoded = encode_prompts(self._tokenizer, prompts, self._longest_prompt)
+        for number, (input_ids, num_cut) in enumerate(encoded, start=1):
+            if num_cut:
+                warn_of_cut(f"Prompt {number}", num_cut, len(input_ids))
+        return self._complete_rows([input_ids for input_ids, _ in encoded])
+
+    def _complete_rows(self, rows: list[list[int]]) -> list[Completion]:
         # Neighbours of like length: less padding is read.
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         batch_size = max(BATCH_ROWS // self._options.num_beams, 1)
@@ -92,13 +94,6 @@ class TextGenerator:
             places = order[start : start + batch_size]
             completions.update(zip(places, self._complete_batch([rows[place] for place in places]), strict=True))
         return [completions[place] for place in range(len(rows))]
-
-    def _fit(self, number: int, ids: list[int]) -> list[int]:
-        if len(ids) > self._longest_prompt:
-            logger.warning(
-                "Prompt %d is too long: of its %d tokens the last %d are read.", number, len(ids), self._longest_prompt
-            )
-        return ids[-self._longest_prompt :] or [self._tokenizer.eos_token_id]
 
     def _complete_batch(self, rows: list[list[int]]) -> Iterator[Completion]:
         generated = self._generate(tf.ragged.constant(rows, tf.int32, ragged_rank=1))
@@ -111,6 +106,51 @@ class TextGenerator:
     def _generate_ids(self, prompts: tf.RaggedTensor) -> Completions:
         prompt_ids, attention_mask = pad_left(prompts, self._stopping.padding)
         return generate(self._transformer, prompt_ids, attention_mask, self._options, self._stopping)
+
+
+def lay_out_prompts(task: Task, texts: Sequence[str], fields: Mapping[str, str]) -> list[tuple[Segment, ...]]:
+    """Lays out prompts that a person typed, as training laid out those of the task.
+
+    Args:
+        task: What the model learned.
+        texts: The first column of each prompt.
+        fields: Other columns, the same for all.
+
+    Raises:
+        UsageError: A prompt is empty that may not be, or the task has no such column.
+    """
+    try:
+        return [make_prompt(task, make_record(task, text, fields)) for text in texts]
+    except RecordError as error:
+        raise UsageError(f"A prompt {error}") from None
+
+
+def as_it_stands(text: str) -> tuple[Segment, ...]:
+    """Takes a text for a prompt that needs no layout."""
+    return (Segment(text, shrinks="start"),)
+
+
+def warn_of_cut(name: str, num_cut: int, num_read: int) -> None:
+    """Says in the log that a prompt was too long."""
+    logger.warning("%s is too long: of its %d tokens %d are read.", name, num_cut + num_read, num_read)
+
+
+def make_stopping(tuned: TunedModel, stop: Sequence[str] = ()) -> Stopping:
+    """Tells what ends a completion: the end-of-text token, or a text.
+
+    Args:
+        tuned: A language model.
+        stop: The texts.
+
+    Raises:
+        UsageError: The model is a classifier, or a stop text is empty.
+    """
+    _check(tuned, stop)
+    return Stopping(
+        tokens=(tuned.tokenizer.eos_token_id,),
+        padding=tuned.tokenizer.pad_token_id,
+        is_stopped=contains(stop, spell_tokens(tuned.tokenizer, tuned.model.config.vocab_size)) if stop else None,
+    )
 
 
 def longest_prompt(n_positions: int, max_new_tokens: int) -> int:
