@@ -15,6 +15,7 @@ from tfft.errors import OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import GPT2Classifier
 from tfft.models.loading import Model
+from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.run_folder import RunFolder
 from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
 from tfft.training.guards import DivergenceGuard
@@ -31,7 +32,12 @@ logger = logging.getLogger(__name__)
 
 
 def fit(
-    model: Model, rows: datasets.Dataset, validation_rows: datasets.Dataset, config: FinetuneConfig, run: RunFolder
+    model: Model,
+    rows: datasets.Dataset,
+    validation_rows: datasets.Dataset,
+    config: FinetuneConfig,
+    run: RunFolder,
+    objective: Objective = PLAIN_OBJECTIVE,
 ) -> dict[str, float]:
     """Trains a model and leaves it with the weights of its best evaluation, or of the last step without any.
 
@@ -41,6 +47,7 @@ def fit(
         validation_rows: Encoded rows to measure on; may be empty.
         config: The settings.
         run: Where checkpoints and logs go; a checkpoint there is gone on from.
+        objective: What a step descends.
 
     Returns:
         `steps` made, `best_step` whose weights are kept, `steps_per_epoch`, and `padding_share` of the positions.
@@ -52,7 +59,7 @@ def fit(
     """
     plan = make_plan(row_lengths(rows), config, model)
     total_steps = count_steps(config, plan)
-    model.compile(make_optimizer(config, model, total_steps), seed=config.seed)
+    model.compile(make_optimizer(config, model, total_steps), config.seed, objective)
     monitor = choose_monitor(config, model)
     checkpoints = Checkpoints(run.checkpoints, config.keep, monitor)
     start = _go_on(model, checkpoints)
