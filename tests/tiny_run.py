@@ -68,6 +68,17 @@ def exported(base: Path) -> Path:
     return export_model(load_tuned(str(classifier_run(base))), base / "savedmodels" / "reviews").parent
 
 
+@functools.cache
+def exported_chat(base: Path) -> Path:
+    """Exports the model of conversations as version 1; returns the folder of versions, which no test may change."""
+    from tfft.models.generation_options import GenerationOptions
+    from tfft.models.tuned_model import load_tuned
+    from tfft.serving.export import export_model
+
+    tuned, options = load_tuned(str(chat_run(base))), GenerationOptions(max_new_tokens=8)
+    return export_model(tuned, base / "savedmodels" / "chat", options, ["!"]).parent
+
+
 def write_chats(path: Path) -> Path:
     """Writes a JSONL file of twelve conversations of one exchange: the user tells a review, the assistant its class."""
     turns = [(("user", text), ("assistant", label)) for label, texts in TEXTS.items() for text in texts]

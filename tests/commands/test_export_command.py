@@ -42,10 +42,24 @@ def test_export_that_answers_otherwise_is_not_published(invoke, run, tmp_path, h
     assert list((tmp_path / "reviews").iterdir()) == []
 
 
-def test_export_refuses_a_language_model(invoke, language_model_run, tmp_path):
-    answer = invoke("export", language_model_run, "--output", tmp_path / "text")
+def test_export_gives_a_language_model_its_options(invoke, language_model_run, tmp_path, hollow, monkeypatch):
+    from tfft.models.generation_options import GenerationOptions
+    from tfft.serving import export
+
+    made = []
+    monkeypatch.setattr(
+        export, "ServedLanguageModel", lambda *given: made.append(given) or SimpleNamespace(signatures=dict)
+    )
+    monkeypatch.setattr(export, "check_language_parity", lambda folder, *given: made.append(given) or 5)
+    answer = invoke("export", language_model_run, "--output", tmp_path / "text", "--max-new-tokens", 9, "--stop", "end")
+    assert answer.exit_code == 0
+    assert [given[1:] for given in made] == [(GenerationOptions(max_new_tokens=9), ["end"])] * 2
+
+
+def test_export_refuses_options_that_a_classifier_has_not(invoke, run, tmp_path):
+    answer = invoke("export", run, "--output", tmp_path / "reviews", "--temperature", 1)
     assert answer.exit_code == 2
-    assert "A model of task 'text' has no served form yet. Expected a classifier." in answer.error
+    assert "is a classifier and writes no text." in answer.error
     assert list(tmp_path.iterdir()) == []
 
 

@@ -8,6 +8,7 @@ import tensorflow as tf
 import tiny_run
 
 from tfft.errors import ParityError, UsageError
+from tfft.models.generation_options import GenerationOptions
 from tfft.models.tuned_model import load_tuned
 from tfft.runtime import claim
 from tfft.serving import export, parity
@@ -30,7 +31,9 @@ def hollow(monkeypatch):
 
 @pytest.fixture
 def in_this_process(monkeypatch):
-    monkeypatch.setattr(parity, "_ask_elsewhere", lambda folder, name, texts: ask(str(folder), name, {"text": texts}))
+    monkeypatch.setattr(
+        parity, "ask_elsewhere", lambda folder, asked: [ask(str(folder), *request) for request in asked]
+    )
 
 
 def names(folder):
@@ -109,11 +112,13 @@ def test_an_interrupted_export_leaves_nothing(tuned, tmp_path, hollow, monkeypat
     assert names(tmp_path) == []
 
 
-def test_a_language_model_is_refused(tuned_language_model, tmp_path):
+def test_a_classifier_takes_no_options_of_a_language_model(tuned, tmp_path):
     with pytest.raises(
-        UsageError, match=r"A model of task 'text' has no served form yet. Expected a classifier. Serve"
+        UsageError, match=r"is a classifier and writes no text. Expected no options of a language model"
     ):
-        export_model(tuned_language_model, tmp_path / "reviews")
+        export_model(tuned, tmp_path / "reviews", GenerationOptions(max_new_tokens=5))
+    with pytest.raises(UsageError, match=r"is a classifier and writes no text"):
+        export_model(tuned, tmp_path / "reviews", stop=["x"])
     assert names(tmp_path) == []
 
 

@@ -1,7 +1,4 @@
 import copy
-import json
-import subprocess
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +23,7 @@ def answer(asked, monkeypatch):
     """The export's answers by signature, for a test to change before it compares them with the model's."""
     answers, expected = copy.deepcopy(asked)
     monkeypatch.setattr(parity, "classify_texts", lambda tuned, texts: expected)
-    monkeypatch.setattr(parity, "_ask_elsewhere", lambda folder, name, texts: answers[name])
+    monkeypatch.setattr(parity, "ask_elsewhere", lambda folder, asked: [answers[name] for name, _ in asked])
     return answers
 
 
@@ -84,29 +81,3 @@ def test_parity_refuses_other_labels(versions, tuned, answer):
         ParityError, match="The export's labels are not those of its probabilities. Nothing was publish"
     ):
         check_parity(versions / "1", tuned)
-
-
-def test_parity_refuses_an_export_that_does_not_load(tuned, tmp_path):
-    with pytest.raises(ParityError, match=r"does not load in a process of its own: .*SavedModel.* Nothing was publish"):
-        check_parity(tmp_path / "nothing here", tuned)
-
-
-def test_parity_refuses_a_process_that_dies_without_a_word(versions, tuned, monkeypatch):
-    died = SimpleNamespace(returncode=-9, stdout="", stderr="")
-    monkeypatch.setattr(parity.subprocess, "run", lambda *arguments, **options: died)
-    with pytest.raises(ParityError, match="does not load in a process of its own: no message. Nothing was published"):
-        check_parity(versions / "1", tuned)
-
-
-def test_the_other_process_gets_the_texts_as_they_are(tuned, monkeypatch):
-    calls = []
-
-    def run(command, **options):
-        calls.append((command, options))
-        return SimpleNamespace(returncode=0, stdout='talk\n{"labels": ["a"]}', stderr="")
-
-    monkeypatch.setattr(subprocess, "run", run)
-    assert parity._ask_elsewhere("FOLDER", "labels", list(PROBES)) == {"labels": ["a"]}
-    ((command, options),) = calls
-    assert command[1].endswith("saved_model.py")
-    assert json.loads(options["input"]) == {"folder": "FOLDER", "signature": "labels", "inputs": {"text": list(PROBES)}}

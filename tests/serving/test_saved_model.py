@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -44,19 +45,20 @@ def test_the_program_answers_in_a_process_that_knows_nothing_of_tfft(versions, t
     program = tmp_path / "program.py"  # elsewhere, so that no import can find tfft beside it
     program.write_text(Path(saved_model.__file__).read_text(encoding="utf-8"), encoding="utf-8")
     run = "import sys, runpy; sys.modules['tfft'] = None; runpy.run_path(sys.argv[1], run_name='__main__')"
-    request = {"folder": str(versions / "1"), "signature": "serving_default", "inputs": {"text": TEXTS}}
+    asked = {"signature": "serving_default", "inputs": {"text": TEXTS}}
+    request = {"folder": str(versions / "1"), "requests": [asked]}
     process = subprocess.run(
         [sys.executable, "-c", run, str(program)], input=json.dumps(request), capture_output=True, text=True, check=True
     )
-    answers = json.loads(process.stdout.splitlines()[-1])
+    [answers] = json.loads(process.stdout.splitlines()[-1])
     np.testing.assert_allclose(answers["probabilities"], classify_texts(tuned, TEXTS), atol=1e-6)
 
 
 def test_the_program_writes_its_answer_as_the_last_line(versions, tuned, monkeypatch, capsys):
-    request = {"folder": str(versions / "1"), "signature": "labels", "inputs": {}}
+    request = {"folder": str(versions / "1"), "requests": [{"signature": "labels", "inputs": {}}]}
     monkeypatch.setattr(sys, "stdin", io.StringIO(json.dumps(request)))
     runpy.run_path(saved_model.__file__, run_name="__main__")
-    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == {"labels": list(tuned.labels)}
+    assert json.loads(capsys.readouterr().out.splitlines()[-1]) == [{"labels": list(tuned.labels)}]
 
 
 def test_the_program_imports_nothing_of_tfft():
@@ -66,8 +68,9 @@ def test_the_program_imports_nothing_of_tfft():
     assert names == {"json", "sys", "collections.abc", "typing", "tensorflow"}
 
 
-def test_the_graph_holds_core_operations_only(versions):
-    names = operations(versions / "1")
+@pytest.mark.parametrize("folder", ["versions", "chat_versions"])
+def test_the_graph_holds_core_operations_only(request, folder):
+    names = operations(request.getfixturevalue(folder) / "1")
     assert {"MatMul", "LookupTableFindV2", "UnicodeEncode"} <= names
     assert not [name for name in names if re.search("PyFunc|NumpyFunction", name)]
     # TensorFlow's own operations have a function of their name here; those of other packages do not.
@@ -84,14 +87,18 @@ def test_an_export_has_no_assets_and_no_hidden_files(versions):
     ]
 
 
-def test_an_export_names_no_path_of_the_run(versions, tuned):
+@pytest.mark.parametrize(("folder", "model"), [("versions", "tuned"), ("chat_versions", "tuned_chat")])
+def test_an_export_names_no_path_of_the_run(request, folder, model):
+    versions, tuned = map(request.getfixturevalue, (folder, model))
     contents = b"".join(path.read_bytes() for path in versions.rglob("*") if path.is_file())
     run = tuned.folder.parent
     assert str(run).encode() not in contents
     assert str(run.parent).encode() not in contents
 
 
-def test_an_export_holds_the_weights_once_and_no_optimizer(versions, tuned):
+@pytest.mark.parametrize(("folder", "model"), [("versions", "tuned"), ("chat_versions", "tuned_chat")])
+def test_an_export_holds_the_weights_once_and_no_optimizer(request, folder, model):
+    versions, tuned = map(request.getfixturevalue, (folder, model))
     names = [name for name, _ in tf.train.list_variables(str(versions / "1" / "variables" / "variables"))]
     weights = [name for name in names if "VARIABLE_VALUE" in name]
     assert len(weights) == len(tuned.model.variables)

@@ -83,9 +83,17 @@ class TextGenerator:
         for number, (input_ids, num_cut) in enumerate(encoded, start=1):
             if num_cut:
                 warn_of_cut(f"Prompt {number}", num_cut, len(input_ids))
-        return self._complete_rows([input_ids for input_ids, _ in encoded])
+        return self.complete_rows([input_ids for input_ids, _ in encoded])
 
-    def _complete_rows(self, rows: list[list[int]]) -> list[Completion]:
+    def complete_rows(self, rows: Sequence[list[int]]) -> list[Completion]:
+        """Continues prompts that are tokens already and leave room.
+
+        Args:
+            rows: The token ids of each prompt, one or more.
+
+        Returns:
+            A completion for each, in their order.
+        """
         # Neighbours of like length: less padding is read.
         order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
         batch_size = max(BATCH_ROWS // self._options.num_beams, 1)

@@ -3,6 +3,7 @@
 import tensorflow as tf
 
 from tfft.models.tuned_model import TunedModel
+from tfft.serving.prompt_tokens import fill_empty
 from tfft.serving.tokenizer import GraphTokenizer
 
 TEXT = tf.TensorSpec([None], tf.string, name="text")
@@ -47,7 +48,8 @@ class ServedClassifier(tf.Module):
         Returns:
             `label` string (batch,), its `probability` float32 (batch,), and `probabilities` float32 (batch, labels).
         """
-        input_ids = self._fill_empty(self._tokenizer(text)[:, : self._sequence_length])
+        # A text of no tokens has the one that `Encoder` gives it.
+        input_ids = fill_empty(self._tokenizer(text)[:, : self._sequence_length], self._end_of_text)
         segment_ids = tf.sequence_mask(input_ids.row_lengths(), dtype=tf.int32)
         probabilities = tf.nn.softmax(self._class_logits(input_ids.to_tensor(), segment_ids))
         return {
@@ -63,15 +65,5 @@ class ServedClassifier(tf.Module):
 
     @tf.function(input_signature=[TEXT])
     def tokenize(self, text: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Returns all tokens of texts: `input_ids` int32 (batch, longest), padded, and `num_tokens` int32 (batch,)."""
-        input_ids = self._tokenizer(text)
-        return {
-            "input_ids": input_ids.to_tensor(self._padding),
-            "num_tokens": tf.cast(input_ids.row_lengths(), tf.int32),
-        }
-
-    def _fill_empty(self, input_ids: tf.RaggedTensor) -> tf.RaggedTensor:
-        """Gives a text of no tokens the one that `Encoder` gives it."""
-        is_empty = tf.cast(input_ids.row_lengths() == 0, tf.int64)
-        tokens = tf.fill([tf.reduce_sum(is_empty)], self._end_of_text)
-        return tf.concat([input_ids, tf.RaggedTensor.from_row_lengths(tokens, is_empty, validate=False)], axis=1)
+        """Returns what `GraphTokenizer.pad` does."""
+        return self._tokenizer.pad(text, self._padding)

@@ -1,9 +1,5 @@
 """Holds an export to the model it was made from: a fresh process must answer as the Python path does."""
 
-import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +10,7 @@ from tfft.data.encoding import Encoder, tokenize
 from tfft.data.records import Records
 from tfft.errors import ParityError
 from tfft.models.tuned_model import TunedModel
-from tfft.serving import saved_model
+from tfft.serving.other_process import Request, ask_elsewhere
 
 TOLERANCE = 1e-4  # float32 sums in another order, over a dozen layers
 PROBE_SEED = 0
@@ -54,8 +50,10 @@ def check_parity(folder: Path, tuned: TunedModel) -> int:
         ParityError: It does not load, or tokens, labels or probabilities differ.
     """
     texts = make_probes(tuned)
-    _check_tokens(texts, _ask_elsewhere(folder, "tokenize", texts), tuned)
-    _check_answers(texts, _ask_elsewhere(folder, "serving_default", texts), tuned)
+    requests = [Request(name, {"text": texts}) for name in ("tokenize", "serving_default")]
+    tokens, answers = ask_elsewhere(folder, requests)
+    check_tokens(texts, tokens, tuned)
+    _check_answers(texts, answers, tuned)
     return len(texts)
 
 
@@ -67,23 +65,8 @@ def make_probes(tuned: TunedModel) -> list[str]:
     return [*PROBES, *tuned.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
 
-def _ask_elsewhere(folder: Path, signature: str, texts: list[str]) -> dict[str, Any]:
-    request = {"folder": str(folder), "signature": signature, "inputs": {"text": texts}}
-    process = subprocess.run(
-        [sys.executable, saved_model.__file__],
-        input=json.dumps(request),
-        capture_output=True,
-        text=True,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
-        check=False,
-    )
-    if process.returncode:
-        reason = (process.stderr.strip().splitlines() or ["no message"])[-1]
-        raise ParityError(f"The export does not load in a process of its own: {reason}. Nothing was published.")
-    return json.loads(process.stdout.splitlines()[-1])
-
-
-def _check_tokens(texts: list[str], answers: dict[str, Any], tuned: TunedModel) -> None:
+def check_tokens(texts: list[str], answers: dict[str, Any], tuned: TunedModel) -> None:
+    """Raises `ParityError` unless the answers to `tokenize` are the tokens of the Python path."""
     expected = tokenize(tuned.tokenizer, texts)
     for text, right, row, length in zip(texts, expected, answers["input_ids"], answers["num_tokens"], strict=True):
         if row[:length] != right:

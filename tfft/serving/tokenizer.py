@@ -44,10 +44,10 @@ class GraphTokenizer(tf.Module):
             self._byte_ids = tf.constant(bpe.byte_ids)
             self._merged_ids = tf.constant(bpe.merges[:, 2])
             self._first_uses = tf.constant(bpe.first_uses, tf.int32)
-            self._whole = _table(bpe.pieces, bpe.piece_ids, default=-1)
+            self._whole = make_table(bpe.pieces, bpe.piece_ids, default=-1)
             # No table may be empty; the key that no pair has serves a tokenizer without merges.
             pairs = np.append(bpe.merges[:, 0] * self._vocabulary_size + bpe.merges[:, 1], -1)
-            self._pairs = _table(pairs, np.arange(self._never + 1, dtype=np.int32), default=self._never)
+            self._pairs = make_table(pairs, np.arange(self._never + 1, dtype=np.int32), default=self._never)
 
     def __call__(self, text: tf.Tensor) -> tf.RaggedTensor:
         """Encodes texts, eagerly or within a `tf.function`.
@@ -66,6 +66,11 @@ class GraphTokenizer(tf.Module):
             pieces = tf.gather(self._encode(distinct), places)
             splits = tf.searchsorted(starts, points.row_splits, out_type=tf.int64)
             return tf.RaggedTensor.from_row_splits(pieces, splits, validate=False).merge_dims(1, 2)
+
+    def pad(self, text: tf.Tensor, padding: int) -> dict[str, tf.Tensor]:
+        """Returns all tokens of texts: `input_ids` int32 (batch, longest), padded, and `num_tokens` int32 (batch,)."""
+        input_ids = self(text)
+        return {"input_ids": input_ids.to_tensor(padding), "num_tokens": tf.cast(input_ids.row_lengths(), tf.int32)}
 
     def _piece_starts(self, points: tf.RaggedTensor) -> tf.Tensor:
         """Marks where GPT-2's pattern starts a match, as bool (points,)."""
@@ -174,6 +179,6 @@ def _without_overlaps(left: tf.Tensor) -> tf.Tensor:
     return left[(order - tf.searchsorted(runs, runs, out_type=tf.int64)) % 2 == 0]
 
 
-def _table(keys: list[bytes] | np.ndarray, values: np.ndarray, default: int) -> tf.lookup.StaticHashTable:
+def make_table(keys: list[bytes | str] | np.ndarray, values: np.ndarray, default: int) -> tf.lookup.StaticHashTable:
     """Makes a table whose contents lie in the graph, so that an export has no asset files to carry."""
     return tf.lookup.StaticHashTable(tf.lookup.KeyValueTensorInitializer(keys, values), default)
