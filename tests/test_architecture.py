@@ -16,6 +16,7 @@ FLOORS = {
     "tasks": 2,
     "config": 2,
     "runtime": 2,
+    "whole_files": 2,
     "data": 3,
     "models": 4,
     "training": 5,

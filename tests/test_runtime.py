@@ -1,6 +1,5 @@
 import hashlib
 import importlib.metadata
-import json
 import os
 import subprocess
 import sys
@@ -23,7 +22,6 @@ from tfft.runtime import (
     package_versions,
     set_up_training,
     silence_libraries,
-    write_json,
 )
 
 
@@ -98,23 +96,6 @@ def test_the_hash_of_files_is_that_of_their_contents_in_order(tmp_path):
 
 def test_the_hash_of_a_text_is_that_of_its_utf8_bytes():
     assert hash_text("größer") == hashlib.sha256("größer".encode()).hexdigest()
-
-
-def test_json_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
-    path = tmp_path / "run.json"
-    write_json(path, {"label": "groß", "steps": 3})
-    assert json.loads(path.read_bytes()) == {"label": "groß", "steps": 3}
-    assert "groß" in path.read_text(encoding="utf-8")
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        write_json(path, {"steps": 4, "cannot": object()})
-
-    def stop(descriptor):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(os, "fsync", stop)
-    with pytest.raises(OSError, match="No space left"):
-        write_json(path, {"steps": 5})
-    assert json.loads(path.read_bytes()) == {"label": "groß", "steps": 3}
 
 
 def test_silenced_libraries_write_nothing_and_leave_standard_error_to_us():

@@ -86,6 +86,9 @@ class FinetuneConfig:
     weight_decay: float = setting(0.01, "AdamW's decay a step, on kernels only.", least=0)
     clip_norm: float = setting(1.0, "Largest global norm of a gradient; 0 does not clip.", least=0)
     dropout: float | None = setting(None, "Dropout rate everywhere; default: the model's own.", least=0, most=0.9)
+    language_modeling_weight: float = setting(
+        0.0, "Share of its texts' own loss, token by token, that a classifier learns from besides; 0.5 suits.", least=0
+    )
     precision: str = setting("float32", "Number format of the matrix products.", choices=("float32", "bfloat16"))
     evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)
     save_every: int | None = setting(None, "Steps between checkpoints; default: every epoch.", least=1)

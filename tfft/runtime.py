@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import importlib.metadata
-import json
 import logging
 import os
 import platform
@@ -114,22 +113,6 @@ def hash_files(paths: Iterable[Path]) -> str:
 def hash_text(text: str) -> str:
     """Computes the SHA-256 of a text's UTF-8 bytes, as a hexadecimal string."""
     return hashlib.sha256(text.encode("utf-8")).hexdigest()
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes a value as JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
-
-
-def write_text(path: Path, text: str) -> None:
-    """Writes a file whole or not at all, so that a reader never sees half of it."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    # The text may hold half of a surrogate pair; line ends stay as they are in it.
-    with temporary.open("w", encoding="utf-8", errors="replace", newline="") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @contextlib.contextmanager

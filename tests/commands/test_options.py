@@ -37,6 +37,7 @@ VALUES = {
     "weight_decay": ("0", 0.0),
     "clip_norm": ("0", 0.0),
     "dropout": ("0.3", 0.3),
+    "language_modeling_weight": ("0.5", 0.5),
     "precision": ("bfloat16", "bfloat16"),
     "evaluate_every": ("9", 9),
     "save_every": ("8", 8),

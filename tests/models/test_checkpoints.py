@@ -1,3 +1,5 @@
+import errno
+import hashlib
 import json
 import math
 import re
@@ -60,7 +62,7 @@ def test_a_restored_model_has_every_bit_and_takes_the_same_next_step(make_config
     assert len(expected) == 16 + (1 + 2 * 16) + 4  # weights; the step and two moments of each; two sums of each metric
     other = compiled(make_config, seed=1)
     other.train_step(BATCH)
-    checkpoints.restore(other, checkpoints.newest())
+    assert checkpoints.restore(other, [checkpoints.newest()]) == saved
     for found, wanted in zip(state(other), expected, strict=True):
         assert found.dtype == wanted.dtype
         np.testing.assert_array_equal(found, wanted)
@@ -76,7 +78,7 @@ def test_sums_are_saved_in_float64(make_config, tmp_path):
     model.loss_mean.count.assign(1.0)
     Checkpoints(tmp_path, keep=1).save(model, {})
     model.reset_metrics()
-    Checkpoints(tmp_path, keep=1).restore(model, Checkpoints(tmp_path, keep=1).newest())
+    Checkpoints(tmp_path, keep=1).restore(model, Checkpoints(tmp_path, keep=1).all())
     assert float(model.loss_mean.result()) == 2.0**53 - 1
 
 
@@ -86,7 +88,15 @@ def test_a_checkpoint_is_a_folder_of_three_files(model, tmp_path):
     assert names(tmp_path) == ["step-00000500"]
     assert names(saved.folder) == ["checkpoint.json", "model.safetensors", "state.safetensors"]
     stored = json.loads((saved.folder / "checkpoint.json").read_text())
-    assert stored == {"step": 500, "metrics": {"validation_loss": 0.25, "validation_accuracy": 0.5}}
+    sha256 = stored.pop("sha256")
+    assert stored == {
+        "step": 500,
+        "metrics": {"validation_loss": 0.25, "validation_accuracy": 0.5},
+        "guards": {},
+        "anchor": True,
+    }
+    files = [saved.folder / name for name in ("model.safetensors", "state.safetensors")]
+    assert sha256 == {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     assert Checkpoints(tmp_path, keep=1).all() == [saved]
 
 
@@ -146,23 +156,104 @@ def test_rank_metrics_puts_the_better_first():
     assert rank_metrics({}, "accuracy") == (math.inf, math.inf)
 
 
-def test_a_folder_that_was_cut_off_is_ignored_and_written_over(model, tmp_path, monkeypatch):
+def test_the_state_before_the_first_step_is_kept_until_another_can_be_gone_back_to(model, tmp_path):
+    checkpoints, kept = Checkpoints(tmp_path, keep=2), []
+    for step, anchor in ((0, True), (1, False), (2, True), (3, False), (4, False), (5, False), (6, True)):
+        model.optimizer.iterations.assign(step)
+        checkpoints.save(model, {}, anchor=anchor)
+        kept.append([checkpoint.step for checkpoint in checkpoints.all()])
+    assert kept == [[0], [0, 1], [1, 2], [2, 3], [2, 3, 4], [2, 4, 5], [5, 6]]
+
+
+def test_the_guards_come_back_as_they_were(model, tmp_path):
+    guards = {"losses": [0.1, 1 / 3, None], "skipped": 2}
+    saved = Checkpoints(tmp_path, keep=1).save(model, {}, guards)
+    assert saved.guards == guards
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+
+
+DAMAGES = {
+    "a torn file": (lambda folder: cut(folder / "model.safetensors"), "holds another model.safetensors than was saved"),
+    "a flipped bit": (lambda folder: flip(folder / "state.safetensors"), "holds another state.safetensors than was"),
+    "a lost file": (lambda folder: (folder / "state.safetensors").unlink(), "has no state.safetensors"),
+    "a torn manifest": (lambda folder: (folder / "checkpoint.json").write_text('{"step": 2, "me'), "has no checkpoint"),
+    "a lost manifest": (lambda folder: (folder / "checkpoint.json").unlink(), "has no checkpoint.json that can be"),
+    "another manifest": (lambda folder: (folder / "checkpoint.json").write_text("[2]"), "has no checkpoint.json that"),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGES)
+def test_a_damaged_checkpoint_is_told_and_the_last_whole_one_taken(make_config, tmp_path, caplog, name):
+    damage, problem = DAMAGES[name]
+    model, checkpoints = compiled(make_config), Checkpoints(tmp_path, keep=2)
+    save_at(checkpoints, model, 1)
+    expected = state(model)
+    model.train_step(BATCH)
+    damage(save_at(checkpoints, model, 2).folder)
+    taken = checkpoints.restore(model, reversed(checkpoints.all()))
+    assert taken.step == 1
+    for found, wanted in zip(state(model), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / 'step-00000002'} {problem}")
+    assert message.endswith(": it is passed over.")
+    # Set aside, it takes nobody's place among those that are kept, and goes when a whole one has been saved.
+    assert names(tmp_path) == ["step-00000001", "step-00000002.corrupt"]
+    save_at(checkpoints, model, 3)
+    assert names(tmp_path) == ["step-00000001", "step-00000003"]
+
+
+def test_the_only_whole_checkpoint_is_never_dropped(model, tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for step in (1, 2):
+        save_at(checkpoints, model, step)
+    flip(save_at(Checkpoints(tmp_path, keep=2), model, 3).folder / "model.safetensors")
+    assert checkpoints.restore(model, reversed(checkpoints.all())).step == 2
+    save_at(checkpoints, model, 4)
+    assert names(tmp_path) == ["step-00000004"]
+
+
+def test_where_none_is_whole_the_model_stays_as_it_is(make_config, tmp_path):
+    model, checkpoints = compiled(make_config), Checkpoints(tmp_path, keep=2)
+    cut(save_at(checkpoints, model, 1).folder / "model.safetensors")
+    expected = state(model)
+    assert checkpoints.restore(model, checkpoints.all()) is None
+    for found, wanted in zip(state(model), expected, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_failed_save_leaves_the_old_checkpoint_and_no_half_of_the_new_one(model, tmp_path, monkeypatch):
     checkpoints = Checkpoints(tmp_path, keep=2)
     save_at(checkpoints, model, 1)
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
     def fail(*args):
-        raise KeyboardInterrupt
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
         patch.setattr("tfft.models.checkpoints.write_tensors", fail)
-        with pytest.raises(KeyboardInterrupt):
-            save_at(checkpoints, model, 2)
-    assert names(tmp_path) == [".step-00000002.partial", "step-00000001"]
-    (tmp_path / "step-00000009").mkdir()  # and one that lost its files
-    assert checkpoints.newest().step == 1
-    save_at(checkpoints, model, 2)
-    assert names(tmp_path) == ["step-00000001", "step-00000002", "step-00000009"]
-    assert names(tmp_path / "step-00000002") == ["checkpoint.json", "model.safetensors", "state.safetensors"]
+        for step in (1, 2):
+            with pytest.raises(OSError, match="No space left"):
+                save_at(checkpoints, model, step)
+    assert {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()} == before
+    assert names(tmp_path) == ["step-00000001"]
+
+
+def test_the_path_that_is_left_can_be_dropped(model, tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=9)
+    for step in (1, 2, 3):
+        save_at(checkpoints, model, step)
+    checkpoints.drop_after(1)
+    assert names(tmp_path) == ["step-00000001"]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

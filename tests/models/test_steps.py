@@ -9,7 +9,9 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.data.batching import evaluation_batches
+from tfft.models.forward import encode
 from tfft.models.gpt2 import build_model
+from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.steps import TokenWeightedSteps, WeightedMean
 from tfft.tasks.task import IGNORED_LABEL
 
@@ -23,9 +25,9 @@ def randomize(model):
     return model
 
 
-def compiled(head, config, optimizer=None, seed=0):
+def compiled(head, config, optimizer=None, seed=0, objective=PLAIN_OBJECTIVE):
     model = randomize(build_model(head, config))
-    model.compile(optimizer or keras.optimizers.SGD(1.0), seed=seed)
+    model.compile(optimizer or keras.optimizers.SGD(1.0), seed, objective)
     return model
 
 
@@ -140,9 +142,58 @@ def test_a_batch_with_nothing_to_learn_has_loss_0_and_moves_no_weight(make_confi
         np.testing.assert_array_equal(old, new)
 
 
-def test_scored_must_be_said_by_a_head():
+def test_what_is_learned_must_be_said_by_a_head():
     with pytest.raises(NotImplementedError):
         TokenWeightedSteps().scored({}, None)
+    with pytest.raises(NotImplementedError):
+        TokenWeightedSteps().count_learned({})
+
+
+# What a classifier learns beside its classes
+
+
+def texts_and_classes():
+    input_ids = np.random.default_rng(9).integers(0, 300, (4, 8))
+    segment_ids = np.array([[1] * 8, [1] * 5 + [0] * 3, [1] + [0] * 7, [0, 0, 1, 1, 1, 1, 1, 0]])
+    return input_ids, segment_ids, np.array([2, 0, 1, IGNORED_LABEL])
+
+
+def test_a_classifier_descends_its_loss_and_a_share_of_its_texts(make_config):
+    """Each part is divided by its own number: three classes here, and fifteen next tokens."""
+    objective = Objective(language_modeling_weight=0.25)
+    model = compiled("classifier", make_config(num_labels=3, **STILL), keras.optimizers.SGD(0.1), objective=objective)
+    input_ids, segment_ids, labels = texts_and_classes()
+    batch = batch_of(input_ids, segment_ids, labels)
+    with tf.GradientTape() as tape:
+        of_classes = tf.nn.log_softmax(model(batch))
+        hidden = encode(model.transformer, batch["input_ids"], batch["segment_ids"])
+        of_tokens = tf.nn.log_softmax(hidden @ tf.transpose(model.transformer.wte.embeddings))
+        class_loss = -sum(of_classes[row, label] for row, label in enumerate(labels[:3])) / 3
+        places = [(row, place) for row in range(4) for place in range(7) if segment_ids[row, place + 1]]
+        places = [(row, place) for row, place in places if segment_ids[row, place]]
+        text_loss = -sum(of_tokens[row, place, input_ids[row, place + 1]] for row, place in places) / len(places)
+        loss = class_loss + 0.25 * text_loss
+    assert len(places) == 7 + 4 + 0 + 4
+    gradients = tape.gradient(loss, model.trainable_variables)
+    expected = [
+        variable - 0.1 * tf.convert_to_tensor(part)
+        for variable, part in zip(model.trainable_variables, gradients, strict=True)
+    ]
+    logs = model.train_step(batch)
+    assert float(logs["loss"]) == pytest.approx(float(class_loss), abs=1e-5)
+    assert float(logs["language_modeling_loss"]) == pytest.approx(float(text_loss), abs=1e-5)
+    for variable, value in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, atol=1e-6)
+
+
+def test_an_evaluation_knows_nothing_of_what_is_learned_beside(make_config):
+    plain = compiled("classifier", make_config(num_labels=3))
+    model = compiled("classifier", make_config(num_labels=3), objective=Objective(language_modeling_weight=0.5))
+    batch = batch_of(*texts_and_classes())
+    found = model.test_step(batch)
+    assert found.keys() == {"loss", "accuracy"}
+    assert float(found["loss"]) == float(plain.test_step(batch)["loss"])
+    assert [metric.name for metric in model.metrics] == ["loss", "accuracy", "language_modeling_loss"]
 
 
 # The step
@@ -247,6 +298,7 @@ import tfft
 import numpy as np, tensorflow as tf, tf_keras as keras
 from transformers import GPT2Config
 from tfft.models.gpt2 import build_model
+from tfft.models.objective import Objective
 
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
@@ -258,21 +310,24 @@ cases = {
     "unequal": np.where(np.arange(16) < [[16], [12], [2], [3]], input_ids, -100),
     "one empty": np.where(np.arange(16) < [[16], [12], [0], [0]], input_ids, -100),
     "classifier": np.array([0, 2, -100, 1]),
+    "classifier and texts": np.array([0, 2, -100, 1]),
 }
+segment_ids = np.where(np.arange(16) < [[16], [7], [3], [1]], 1, 0).astype(np.int32)
 
 def build(case):
-    model = build_model("classifier" if case == "classifier" else "language-model", GPT2Config(**config))
+    model = build_model("classifier" if "classifier" in case else "language-model", GPT2Config(**config))
     draw = np.random.default_rng(1)
     for variable in model.weights:
         variable.assign(draw.normal(0.0, 0.2, variable.shape))
-    model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.5))
+    objective = Objective(language_modeling_weight=0.5 if "texts" in case else 0.0)
+    model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.5), objective=objective)
     return model
 
 def weights(model):
     return [variable.numpy() for variable in model.trainable_variables]
 
 for case, labels in cases.items():
-    batch = {"input_ids": input_ids, "segment_ids": np.ones_like(input_ids), "labels": labels.astype(np.int32)}
+    batch = {"input_ids": input_ids, "segment_ids": segment_ids, "labels": labels.astype(np.int32)}
     one = build(case)
     before = weights(one)
     losses = [float(one.train_step({name: tf.constant(value) for name, value in batch.items()})["loss"])]
@@ -297,7 +352,7 @@ def replicas():
     return {result["case"]: result for result in found}
 
 
-@pytest.mark.parametrize("case", ["unequal", "one empty", "classifier"])
+@pytest.mark.parametrize("case", ["unequal", "one empty", "classifier", "classifier and texts"])
 def test_two_replicas_make_the_step_of_one_device(replicas, case):
     found = replicas[case]
     assert found["difference"] < 1e-6

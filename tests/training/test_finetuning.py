@@ -21,7 +21,7 @@ from tfft.models.tuned_model import load_tuned
 from tfft.models.weights import portable_weights
 from tfft.tasks.formatting import Formatting
 from tfft.training import fitting
-from tfft.training.callbacks import Progress
+from tfft.training.progress import Progress
 from tfft.training.finetuning import finetune, finish
 
 
@@ -153,7 +153,7 @@ class Interrupted(Progress):
 
 @pytest.fixture(scope="module")
 def interrupted(reviews, settings, tmp_path_factory):
-    """The same run stopped four times: in an epoch, at an evaluation, at an epoch's end, and killed without warning.
+    """The same run stopped four times: in an epoch, in an evaluation, at an epoch's end, and killed without warning.
 
     Returns the finished run, and a copy of what the first stop left.
     """
@@ -172,6 +172,8 @@ def interrupted(reviews, settings, tmp_path_factory):
                 assert Checkpoints(output / "checkpoints", keep=1).newest().step == step
             assert not (output / "model").exists()
             assert RunFolder(output).read_manifest()["status"] == "running"
+            if step == 4:  # an evaluation was due, and left at its first batch
+                assert not RunFolder(output).read_history()
             if step == 2:
                 shutil.copytree(output, output.with_name("unfinished"))
     return finetune(reviews, output, settings()), output.with_name("unfinished")

@@ -12,6 +12,7 @@ COMMANDS = {
     "evaluate": "Measure a model on records.",
     "predict": "From a file of records to a file of predictions.",
     "generate": "Text from prompts.",
+    "chat": "A conversation in the terminal.",
     "export": "Write the next version of a SavedModel.",
     "query": "Ask a SavedModel or a TensorFlow Serving endpoint.",
     "doctor": "Show the environment, and what is wrong with it.",

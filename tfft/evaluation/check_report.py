@@ -9,7 +9,7 @@ from tfft.data.preview import SeenExample
 from tfft.evaluation.histogram import draw_histogram
 from tfft.evaluation.page import fill_page, make_details, make_facts, make_figures, make_table
 from tfft.evaluation.wording import NAME_CHARACTERS, count_of, cut, mark_code, mark_name, number, percent
-from tfft.runtime import write_text
+from tfft.whole_files import write_text
 
 OPEN_CLASSES = 30  # with more, the rest waits for who opens it
 SEVERITY_WORDS = {"spoils": "spoils training", "warns": "warns", "notes": "good to know"}

@@ -10,7 +10,7 @@ from tfft.config import FinetuneConfig
 from tfft.evaluation.charts import draw_chart
 from tfft.evaluation.page import fill_page, make_details, make_facts, make_figures, make_table
 from tfft.evaluation.wording import count_of, cut, is_finite, mark_code, mark_name, millions, number, percent, quote
-from tfft.runtime import write_text
+from tfft.whole_files import write_text
 
 SHOWN_CHARACTERS = 400  # of a record, before one asks for the rest
 WIDE_CLASSES = 6  # with more, the names above a confusion matrix stand upright

@@ -1,19 +1,27 @@
 """States a run can go on from: weights, optimizer slots, metric sums and a step number, whole or not there at all."""
 
-import json
+import logging
 import math
 import shutil
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import tensorflow as tf
 from safetensors.numpy import load_file
 
 from tfft.errors import DivergedError, WeightsError
+from tfft.models.checkpoint import FACTS_FILE, Checkpoint, read_checkpoint
 from tfft.models.loading import Model
 from tfft.models.weight_files import write_tensors
 from tfft.models.weights import load_weights, save_weights
-from tfft.runtime import write_json
+from tfft.runtime import hash_files
+from tfft.whole_files import write_folder, write_json
+
+logger = logging.getLogger(__name__)
+
+STATE_FILE = "state.safetensors"
+CORRUPT = ".corrupt"  # ends the name of a folder whose files are not what was saved
 
 
 def rank_metrics(metrics: dict[str, float], monitor: str) -> tuple[float, ...]:
@@ -27,27 +35,12 @@ def rank_metrics(metrics: dict[str, float], monitor: str) -> tuple[float, ...]:
     return (loss,) if monitor == "loss" else (-metrics.get("validation_accuracy", -math.inf), loss)
 
 
-@dataclass(frozen=True)
-class Checkpoint:
-    """A saved state.
-
-    Attributes:
-        folder: `step-00000500`.
-        step: Optimizer updates made.
-        metrics: What an evaluation at this step gave; empty where there was none.
-    """
-
-    folder: Path
-    step: int
-    metrics: dict[str, float]
-
-
 class Checkpoints:
-    """The checkpoints of a run: the newest few, and the best.
+    """The checkpoints of a run: the newest few, the best, and the one to roll back to.
 
     Args:
         folder: Where they stand.
-        keep: How many of the newest stay; the best one stays besides.
+        keep: How many of the newest stay.
         monitor: What makes one the best: "loss" or "accuracy".
     """
 
@@ -55,71 +48,103 @@ class Checkpoints:
         self.folder, self.keep, self.monitor = folder, keep, monitor
 
     def all(self) -> list[Checkpoint]:
-        """Lists the complete checkpoints, the oldest first."""
-        return [
-            Checkpoint(path.parent, **json.loads(path.read_text(encoding="utf-8")))
-            for path in sorted(self.folder.glob("step-*/checkpoint.json"))
-        ]
+        """Lists the checkpoints, the oldest first, whether they can be read or not."""
+        return [read_checkpoint(folder) for folder in sorted(self.folder.glob("step-" + "[0-9]" * 8))]
 
     def newest(self) -> Checkpoint | None:
-        """Finds the state to go on from."""
-        return max(self.all(), key=lambda checkpoint: checkpoint.step, default=None)
+        """Finds the last state."""
+        return next(reversed(self.all()), None)
+
+    def ranked(self) -> list[Checkpoint]:
+        """Lists those that were evaluated, the best first, the earliest of equals."""
+        measured = [checkpoint for checkpoint in self.all() if "validation_loss" in checkpoint.metrics]
+        return sorted(measured, key=lambda checkpoint: rank_metrics(checkpoint.metrics, self.monitor))
 
     def best(self) -> Checkpoint | None:
-        """Finds the checkpoint of the best evaluation, the earliest of equals."""
-        measured = [checkpoint for checkpoint in self.all() if "validation_loss" in checkpoint.metrics]
-        return min(measured, key=lambda checkpoint: rank_metrics(checkpoint.metrics, self.monitor), default=None)
+        """Finds the checkpoint of the best evaluation."""
+        return next(iter(self.ranked()), None)
 
-    def save(self, model: Model, metrics: dict[str, float]) -> Checkpoint:
+    def save(
+        self, model: Model, metrics: dict[str, float], guards: dict[str, Any] | None = None, anchor: bool = True
+    ) -> Checkpoint:
         """Saves the model's state under its step number, then drops what is no longer kept.
 
         Args:
             model: Compiled and built, its optimizer too.
             metrics: What an evaluation at this very step gave, or nothing.
+            guards: What the guards have seen so far.
+            anchor: Whether a rollback may go back to it.
 
         Raises:
             DivergedError: A weight is not finite; nothing is saved.
+            OSError: The disk is full, or refuses; nothing is saved, and what was saved stays.
         """
         step = int(model.optimizer.iterations)
-        final = self.folder / f"step-{step:08d}"
-        partial = self.folder / f".{final.name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        try:
-            save_weights(model, partial)
-        except WeightsError:
-            raise DivergedError(
-                f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
-                "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
-            ) from None
-        tensors = {name: value.numpy() for name, value in _state_variables(model).items()}
-        write_tensors(partial / "state.safetensors", tensors)
-        write_json(partial / "checkpoint.json", {"step": step, "metrics": metrics})
-        shutil.rmtree(final, ignore_errors=True)
-        partial.replace(final)
+        with write_folder(self.folder / f"step-{step:08d}") as folder:
+            try:
+                save_weights(model, folder)
+            except WeightsError:
+                raise DivergedError(
+                    f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
+                    "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
+                ) from None
+            tensors = {name: value.numpy() for name, value in _state_variables(model).items()}
+            write_tensors(folder / STATE_FILE, tensors)
+            facts = {"step": step, "metrics": metrics, "guards": guards or {}, "anchor": anchor}
+            sha256 = {path.name: hash_files([path]) for path in sorted(folder.iterdir())}
+            write_json(folder / FACTS_FILE, {**facts, "sha256": sha256})
         self._drop_old()
-        return Checkpoint(final, step, metrics)
+        return read_checkpoint(self.folder / f"step-{step:08d}")
 
-    def restore(self, model: Model, checkpoint: Checkpoint) -> None:
-        """Puts a model back into a saved state, bit for bit.
+    def restore(self, model: Model, candidates: Iterable[Checkpoint]) -> Checkpoint | None:
+        """Puts a model into the first of some saved states whose files are whole, bit for bit.
+
+        One that is torn is told, and set aside under a name that ends in .corrupt.
 
         Args:
             model: Compiled, its optimizer built.
-            checkpoint: One of this run's.
+            candidates: Checkpoints of this run.
+
+        Returns:
+            The one that was taken; None where none is whole, and the model as it was.
         """
-        load_weights(model, checkpoint.folder)
-        tensors = load_file(checkpoint.folder / "state.safetensors")
+        for checkpoint in candidates:
+            problem = checkpoint.find_problem()
+            if problem is None:
+                self._assign(model, checkpoint.folder)
+                return checkpoint
+            logger.warning("%s %s: it is passed over.", checkpoint.folder, problem)
+            checkpoint.folder.replace(checkpoint.folder.with_name(checkpoint.folder.name + CORRUPT))
+        return None
+
+    def drop_after(self, step: int) -> None:
+        """Drops the states of a path that is left: those of more steps."""
+        for checkpoint in self.all():
+            if checkpoint.step > step:
+                shutil.rmtree(checkpoint.folder)
+
+    def _assign(self, model: Model, folder: Path) -> None:
+        load_weights(model, folder)
+        tensors = load_file(folder / STATE_FILE)
         for name, variable in _state_variables(model).items():
             variable.assign(tensors[name])
 
     def _drop_old(self) -> None:
-        checkpoints, best = self.all(), self.best()
-        for checkpoint in checkpoints[: -self.keep]:
-            if best is None or checkpoint.folder != best.folder:
+        checkpoints = self.all()
+        anchors = [checkpoint for checkpoint in checkpoints if checkpoint.anchor]
+        # The state before the first step is there to go back to, and not for long.
+        newest = [checkpoint for checkpoint in checkpoints if checkpoint.step or anchors[-1:] == [checkpoint]]
+        kept = {checkpoint.folder for checkpoint in (*newest[-self.keep :], *anchors[-1:], *self.ranked()[:1])}
+        for checkpoint in checkpoints:
+            if checkpoint.folder not in kept:
                 shutil.rmtree(checkpoint.folder)
+        # A whole one has been saved since.
+        for corrupt in self.folder.glob(f"step-*{CORRUPT}"):
+            shutil.rmtree(corrupt)
 
 
 def _state_variables(model: Model) -> dict[str, tf.Variable]:
     optimizer = {f"optimizer.{index:05d}": value for index, value in enumerate(model.optimizer.variables)}
     sums = {f"{metric.name}.{variable.name}": variable for metric in model.metrics for variable in metric.variables}
-    return optimizer | sums
+    # Of the last update: a function of its step, but only an update computes it.
+    return optimizer | sums | {"learning_rate": model.optimizer.learning_rate}

@@ -27,6 +27,10 @@ class GPT2LanguageModel(TokenWeightedSteps, TFGPT2LMHeadModel):
         logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
         return logits, tf.boolean_mask(labels, learned)
 
+    def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Counts the learned tokens."""
+        return [tf.math.count_nonzero(next_tokens(batch)[0])]
+
     def predict_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns for each row the sum of -log p, float32 (batch,), and its learned tokens, int32 (batch,)."""
         nll, _ = self.losses(batch, key=None)
@@ -50,15 +54,33 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
 
     def class_logits(self, input_ids: tf.Tensor, segment_ids: tf.Tensor, key: tf.Tensor | None = None) -> tf.Tensor:
         """Scores the classes: float32 (batch, classes) for int32 (batch, sequence_length) inputs."""
-        hidden = encode(self.transformer, input_ids, segment_ids, key)
+        return self.judge(encode(self.transformer, input_ids, segment_ids, key), segment_ids)
+
+    def judge(self, hidden: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
+        """Scores the classes, float32 (batch, classes), from hidden states (batch, sequence_length, width)."""
         pooled = tf.gather(hidden, last_positions(segment_ids), batch_dims=1)
         return tf.matmul(tf.cast(pooled, tf.float32), tf.cast(self.score.kernel, tf.float32))
 
     def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores the rows that have a label."""
-        learned = batch["labels"] != IGNORED_LABEL
-        logits = self.class_logits(batch["input_ids"], batch["segment_ids"], key)
-        return tf.boolean_mask(logits, learned), tf.boolean_mask(batch["labels"], learned)
+        return labelled(self.class_logits(batch["input_ids"], batch["segment_ids"], key), batch["labels"])
+
+    def answers(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Scores the rows that have a label and, where the objective asks for it, the next tokens of all texts."""
+        if not self.objective.language_modeling_weight:
+            return super().answers(batch, key)
+        hidden = encode(self.transformer, batch["input_ids"], batch["segment_ids"], key)
+        learned, tokens = next_tokens(of_texts(batch))
+        logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
+        classes = labelled(self.judge(hidden, batch["segment_ids"]), batch["labels"])
+        return [classes, (logits, tf.boolean_mask(tokens, learned))]
+
+    def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Counts the rows that have a label, and the tokens of texts that are learned."""
+        counts = [tf.math.count_nonzero(batch["labels"] != IGNORED_LABEL)]
+        if self.objective.language_modeling_weight:
+            counts.append(tf.math.count_nonzero(next_tokens(of_texts(batch))[0]))
+        return counts
 
     def predict_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the probability of every class, float32 (batch, classes)."""
@@ -95,6 +117,18 @@ def next_tokens(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """Tells which positions have a next token to learn, bool (batch, sequence_length - 1), and the token itself."""
     labels, segments = batch["labels"][:, 1:], batch["segment_ids"]
     return (labels != IGNORED_LABEL) & (segments[:, 1:] == segments[:, :-1]), labels
+
+
+def labelled(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Keeps the rows, (batch, classes) and (batch,), that have a label."""
+    learned = labels != IGNORED_LABEL
+    return tf.boolean_mask(logits, learned), tf.boolean_mask(labels, learned)
+
+
+def of_texts(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    """Makes of a classifier's batch one of a language model that learns every token of its texts."""
+    labels = tf.where(batch["segment_ids"] > 0, batch["input_ids"], IGNORED_LABEL)
+    return {**batch, "labels": labels}
 
 
 def last_positions(segment_ids: tf.Tensor) -> tf.Tensor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfft.errors import UsageError
-from tfft.runtime import write_json
+from tfft.whole_files import write_json
 
 logger = logging.getLogger(__name__)
 

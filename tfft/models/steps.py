@@ -5,6 +5,7 @@ import tf_keras as keras
 
 from tfft.models.forward import dropout_key
 from tfft.models.loss import cross_entropy
+from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 
 
 class WeightedMean(keras.metrics.Metric):
@@ -31,7 +32,7 @@ class WeightedMean(keras.metrics.Metric):
 class TokenWeightedSteps:
     """Steps whose loss is a sum over what is learned divided by its number.
 
-    A head says only what it learns, in `scored`. Batches hold `input_ids` and `segment_ids`, int32
+    A head says only what it learns, in `scored` and `count_learned`. Batches hold `input_ids` and `segment_ids`, int32
     (batch, sequence_length), and `labels`, of which IGNORED_LABEL is not learned.
     """
 
@@ -47,31 +48,57 @@ class TokenWeightedSteps:
         """
         raise NotImplementedError
 
-    def compile(self, optimizer: keras.optimizers.Optimizer, seed: int = 0) -> None:
-        """Sets the optimizer, and the seed that decides what dropout drops.
+    def answers(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
+        """Answers for all that a training step descends: as `scored` does, then what is learned beside that."""
+        return [self.scored(batch, key)]
+
+    def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Counts what `answers` will answer for, part by part: scalars, which need no forward pass."""
+        raise NotImplementedError
+
+    def compile(
+        self, optimizer: keras.optimizers.Optimizer, seed: int = 0, objective: Objective = PLAIN_OBJECTIVE
+    ) -> None:
+        """Sets how the model learns.
 
         Args:
             optimizer: A tf_keras optimizer; its `iterations` is the run's step number.
-            seed: int in [0, 2**31).
+            seed: Decides what dropout drops; int in [0, 2**31).
+            objective: What a training step descends.
         """
         super().compile(optimizer=optimizer, loss=None)
-        self.seed = seed
+        self.seed, self.objective = seed, objective
         self.loss_mean, self.accuracy_mean = WeightedMean("loss"), WeightedMean("accuracy")
+        self.means_beside = [WeightedMean("language_modeling_loss")] if objective.language_modeling_weight else []
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """What `fit` and `evaluate` report: loss in nats, and the share of right answers."""
-        return [self.loss_mean, self.accuracy_mean]
+        """What `fit` reports: loss in nats, the share of right answers, and the losses of what is learned beside."""
+        return [self.loss_mean, self.accuracy_mean, *self.means_beside]
 
     def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Makes one optimizer update from the batches of all replicas."""
+        scales = self.scales(batch)
         with tf.GradientTape() as tape:
-            nll, right = self.losses(batch, dropout_key(self.seed, self.optimizer.iterations))
-            loss = tf.math.divide_no_nan(tf.reduce_sum(nll), number_learned(nll))
+            answers = self.answers(batch, dropout_key(self.seed, self.optimizer.iterations))
+            losses = [cross_entropy(*answer) for answer in answers]
+            loss = tf.add_n([scale * tf.reduce_sum(nll) for scale, nll in zip(scales, losses, strict=True)])
         # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.trainable_variables)]
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        return self.record(nll, right)
+        for mean, nll in zip(self.means_beside, losses[1:], strict=True):
+            mean.update_state(nll)
+        self.record(losses[0], is_right(*answers[0]))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+    def scales(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+        """Says by what the sum of each part's losses is multiplied: its weight by its items in the effective batch.
+
+        Known before any forward pass, so that sums of gradients may come from parts of the batch.
+        """
+        weights = (1.0, self.objective.language_modeling_weight)
+        counts = [over_replicas(number) for number in self.count_learned(batch)]
+        return [tf.math.divide_no_nan(weight, number) for weight, number in zip(weights, counts, strict=False)]
 
     def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Scores a batch without dropout."""
@@ -80,16 +107,21 @@ class TokenWeightedSteps:
     def losses(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns -log p of the right class, float32 (items,), and whether it was the likeliest, bool (items,)."""
         logits, labels = self.scored(batch, key)
-        return cross_entropy(logits, labels), tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+        return cross_entropy(logits, labels), is_right(logits, labels)
 
     def record(self, nll: tf.Tensor, right: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Adds a batch to the metrics and returns them all."""
+        """Adds a batch to the metrics of what is scored and returns them."""
         self.loss_mean.update_state(nll)
         self.accuracy_mean.update_state(right)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return {metric.name: metric.result() for metric in (self.loss_mean, self.accuracy_mean)}
 
 
-def number_learned(nll: tf.Tensor) -> tf.Tensor:
-    """Counts the learned items of the whole effective batch, over all replicas: float32 scalar."""
+def is_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Tells which right classes were the likeliest: bool (items,)."""
+    return tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
+
+
+def over_replicas(number: tf.Tensor) -> tf.Tensor:
+    """Sums a count over all replicas: float32 scalar."""
     replica = tf.distribute.get_replica_context()
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(tf.size(nll), tf.float32))
+    return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(number, tf.float32))

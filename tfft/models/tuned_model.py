@@ -16,6 +16,7 @@ from tfft.tasks.chat import jinja_template
 from tfft.tasks.formatting import Formatting
 from tfft.tasks.registry import TASKS, build_task
 from tfft.tasks.task import Task
+from tfft.whole_files import write_folder
 
 logger = logging.getLogger(__name__)
 
@@ -48,21 +49,18 @@ def save_tuned(tuned: TunedModel, dtype: str = "float32") -> None:
         tuned: The model to write; its folder must not exist.
         dtype: Number format of the weights: a key of `weight_files.SAVED_TYPES`.
     """
-    folder = tuned.folder
-    partial = folder.with_name(f".{folder.name}.partial")
-    partial.mkdir(parents=True, exist_ok=True)
     config = type(tuned.model.config).from_dict(tuned.model.config.to_dict())
     config.use_cache = True
     config.architectures = ["GPT2ForSequenceClassification" if tuned.task.head == "classifier" else "GPT2LMHeadModel"]
     config.dtype = dtype
-    config.save_pretrained(partial)
-    if tuned.model.can_generate():
-        tuned.model.generation_config.save_pretrained(partial)
     if tuned.task.name == "chat":
         tuned.tokenizer.chat_template = jinja_template(tuned.task.formatting.markers)
-    tuned.tokenizer.save_pretrained(partial)
-    save_weights(tuned.model, partial, dtype)
-    partial.replace(folder)
+    with write_folder(tuned.folder) as folder:
+        config.save_pretrained(folder)
+        if tuned.model.can_generate():
+            tuned.model.generation_config.save_pretrained(folder)
+        tuned.tokenizer.save_pretrained(folder)
+        save_weights(tuned.model, folder, dtype)
 
 
 def load_tuned(name: str) -> TunedModel:

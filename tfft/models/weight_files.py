@@ -88,6 +88,7 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
         # Not safetensors' save_file: it leaves the file readable for its owner alone (safetensors#782).
         with temporary.open("wb") as file:
             file.write(save(tensors, metadata={"format": "pt"}))
+            file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
     finally:

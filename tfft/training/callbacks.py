@@ -3,51 +3,21 @@
 The whole run is one epoch to Keras: steps, not epochs, decide here, so that a run can go on from any of them.
 """
 
+import contextlib
 import logging
-import math
-import signal
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import tensorflow as tf
 import tf_keras as keras
-from tqdm import tqdm
 
-from tfft.data.batching import Plan
-from tfft.errors import DivergedError, PreemptedError
-from tfft.models.checkpoints import Checkpoints
+from tfft.models.loading import Model
+from tfft.training.guards import check_loss
 from tfft.training.history import History
+from tfft.training.step_callback import StepCallback
 
 logger = logging.getLogger(__name__)
 
 Recorder = Callable[[int, dict[str, float]], None]
-
-
-class StepCallback(keras.callbacks.Callback):
-    """Counts steps from the beginning of the run, whatever a resumed fit counts."""
-
-    @property
-    def step(self) -> int:
-        """Optimizer updates made."""
-        return int(self.model.optimizer.iterations)
-
-
-class DivergenceGuard(StepCallback):
-    """Stops a run whose loss is no number any more, before anything saves its weights."""
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Reads the running mean, which keeps what one bad batch brought."""
-        check_loss("loss", logs["loss"], self.step)
-
-
-def check_loss(name: str, loss: float, step: int) -> None:
-    """Raises `DivergedError`, naming loss and step, unless the loss is a finite number."""
-    if not math.isfinite(loss):
-        raise DivergedError(
-            f"The {name} is {loss} at step {step}. Expected a finite number. "
-            "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
-        )
 
 
 class MetricSums(StepCallback):
@@ -55,12 +25,11 @@ class MetricSums(StepCallback):
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
         """Reads them before that."""
-        self.sums = [(variable, variable.numpy()) for metric in self.model.metrics for variable in metric.variables]
+        self.sums = read_sums(self.model)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Gives them back after it; there is one epoch."""
-        for variable, value in self.sums:
-            variable.assign(value)
+        write_sums(self.model, self.sums)
 
 
 class Evaluation(StepCallback):
@@ -70,49 +39,38 @@ class Evaluation(StepCallback):
         validation: Batches to evaluate on, or None.
         is_due: Tells the steps after which to evaluate.
         recorders: What takes a step and its metrics.
+        watchers: Callbacks of the evaluation itself, which may leave it.
     """
 
     def __init__(
-        self, validation: tf.data.Dataset | None, is_due: Callable[[int], bool], recorders: list[Recorder]
+        self,
+        validation: tf.data.Dataset | None,
+        is_due: Callable[[int], bool],
+        recorders: list[Recorder],
+        watchers: list[keras.callbacks.Callback] = (),
     ) -> None:
         super().__init__()
-        self.validation, self.is_due, self.recorders = validation, is_due, recorders
+        self.validation, self.is_due, self.recorders, self.watchers = validation, is_due, recorders, list(watchers)
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates, then starts the training metrics anew: a row's loss is that of the steps since the last row."""
         if not self.is_due(self.step):
             return
-        metrics = {name: float(value) for name, value in logs.items()}
+        # Not the step's own report: an evaluation that is made up for after a resumption has none.
+        metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         metrics["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.validation is not None:
-            scores = self.model.evaluate(self.validation, verbose=0, return_dict=True)
+            scores = self._evaluate()
             metrics |= {f"validation_{name}": float(value) for name, value in scores.items()}
             check_loss("validation loss", metrics["validation_loss"], self.step)
         self.model.reset_metrics()
         for record in self.recorders:
             record(self.step, metrics)
 
-
-class SaveCheckpoints(StepCallback):
-    """Saves at every due step, and whenever an evaluation was the best so far.
-
-    Args:
-        checkpoints: Where to.
-        history: What was measured.
-        is_due: Tells the steps after which to save.
-    """
-
-    def __init__(self, checkpoints: Checkpoints, history: History, is_due: Callable[[int], bool]) -> None:
-        super().__init__()
-        self.checkpoints, self.history, self.is_due = checkpoints, history, is_due
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Runs after the evaluation of the same step."""
-        last = self.history.rows[-1] if self.history.rows else {"step": -1}
-        measured = last["step"] == self.step
-        is_best = measured and "validation_loss" in last and not self.history.evaluations_since_best()
-        if self.is_due(self.step) or is_best:
-            self.checkpoints.save(self.model, last if measured else {})
+    def _evaluate(self) -> dict[str, float]:
+        # Whoever leaves an evaluation early saves the sums of the training, not those of half an evaluation.
+        with kept_sums(self.model):
+            return self.model.evaluate(self.validation, verbose=0, return_dict=True, callbacks=self.watchers)
 
 
 class EarlyStopping(StepCallback):
@@ -134,83 +92,22 @@ class EarlyStopping(StepCallback):
             self.model.stop_training = True
 
 
-class StopOnSignal(StepCallback):
-    """Answers SIGTERM and Ctrl-C within its `with`: the step in hand is ended and saved; a second Ctrl-C ends at once.
-
-    Args:
-        checkpoints: Where to save.
-    """
-
-    def __init__(self, checkpoints: Checkpoints) -> None:
-        super().__init__()
-        self.checkpoints, self.received, self.handlers = checkpoints, None, {}
-
-    def __enter__(self) -> "StopOnSignal":
-        # Only the main thread may take over signals; elsewhere they stay with whom they are.
-        if threading.current_thread() is threading.main_thread():
-            self.handlers = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for number, handler in self.handlers.items():
-            signal.signal(number, handler)
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Saves and leaves if a signal came."""
-        if self.received is None:
-            return
-        saved = self.checkpoints.newest()
-        if saved is None or saved.step != self.step:
-            saved = self.checkpoints.save(self.model, {})
-        raise PreemptedError(
-            f"Stopped by {self.received.name} after step {self.step}, which is saved in {saved.folder}. "
-            "Run the same command again to go on."
-        )
-
-    def _note(self, number: int, frame: object) -> None:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self.received = signal.Signals(number)
+@contextlib.contextmanager
+def kept_sums(model: Model) -> Iterator[None]:
+    """Gives the metrics their sums back at the end, whatever was measured with them."""
+    sums = read_sums(model)
+    try:
+        yield
+    finally:
+        write_sums(model, sums)
 
 
-class Progress(StepCallback):
-    """Shows step, loss, tokens a second and time left: a bar on a terminal, else a line now and then.
+def read_sums(model: Model) -> list[tuple[tf.Variable, object]]:
+    """Reads the sums of all metrics."""
+    return [(variable, variable.numpy()) for metric in model.metrics for variable in metric.variables]
 
-    Args:
-        plan: Tells how many tokens a step learns from.
-        total_steps: Steps of the run.
-        seconds: Between lines where there is no terminal.
-    """
 
-    def __init__(self, plan: Plan, total_steps: int, seconds: float = 30.0) -> None:
-        super().__init__()
-        self.plan, self.total_steps, self.seconds = plan, total_steps, seconds
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Starts the clock."""
-        hidden = True if not logger.isEnabledFor(logging.INFO) else None  # None: shown on a terminal only
-        self.bar = tqdm(total=self.total_steps, initial=self.step, unit="step", disable=hidden, dynamic_ncols=True)
-        self.start = self.last_line = time.monotonic()
-        self.first_step, self.tokens = self.step, 0
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Counts the step."""
-        self.tokens += int(self.plan.lengths[self.plan.batch(self.step - 1).rows].sum())
-        now = time.monotonic()
-        speed = self.tokens / (now - self.start)
-        self.bar.set_postfix_str(f"loss {logs['loss']:.4f}, {speed:,.0f} tokens/s", refresh=False)
-        self.bar.update()
-        if self.bar.disable and now - self.last_line >= self.seconds:
-            self.last_line = now
-            left = (now - self.start) / (self.step - self.first_step) * (self.total_steps - self.step)
-            logger.info(
-                "Step %d of %d, loss %.4f, %s tokens/s, %s left.",
-                self.step,
-                self.total_steps,
-                logs["loss"],
-                f"{speed:,.0f}",
-                tqdm.format_interval(left),
-            )
-
-    def on_train_end(self, logs: dict[str, float] | None = None) -> None:
-        """Closes the bar."""
-        self.bar.close()
+def write_sums(model: Model, sums: list[tuple[tf.Variable, object]]) -> None:
+    """Puts them back."""
+    for variable, value in sums:
+        variable.assign(value)

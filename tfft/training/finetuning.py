@@ -11,11 +11,13 @@ import datasets
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
 from tfft.models.loading import Model, Shape, build_scratch, load_model
+from tfft.models.objective import Objective
 from tfft.models.origin import describe_origin
 from tfft.models.run_folder import FINISHED, RunFolder, check_output, open_run
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.runtime import claim, package_versions, set_up_training
 from tfft.training.fitting import fit
+from tfft.training.objectives import make_objective
 from tfft.training.preparation import Preparation, count_cut, prepare
 
 logger = logging.getLogger(__name__)
@@ -63,10 +65,11 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
     check_output(output, config.resume)
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
+    objective = make_objective(config, prepared.task)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_SETTINGS}
     with claim(output):
         run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
-        tuned = _tune(run, prepared, config)
+        tuned = _tune(run, prepared, config, objective)
     return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
 
 
@@ -75,10 +78,10 @@ def finish(run: RunFolder, metrics: dict) -> None:
     run.write_manifest(status=FINISHED, metrics=metrics)
 
 
-def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig) -> TunedModel:
+def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objective: Objective) -> TunedModel:
     model = _build(prepared, config)
     _describe(run, prepared, model)
-    facts = fit(model, prepared.rows, prepared.validation_rows, config, run)
+    facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective)
     run.write_manifest(**facts)
     tuned = TunedModel(model, prepared.tokenizer, prepared.task, prepared.labels, prepared.sequence_length, run.model)
     if not run.model.exists():

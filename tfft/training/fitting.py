@@ -7,6 +7,7 @@ from collections.abc import Callable
 import datasets
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 
 from tfft.config import FinetuneConfig
 from tfft.data.batching import BucketedPlan, PackedPlan, Plan, evaluation_batches, row_lengths, training_batches
@@ -14,26 +15,29 @@ from tfft.errors import OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import GPT2Classifier
 from tfft.models.loading import Model
+from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.run_folder import RunFolder
-from tfft.training.callbacks import (
-    DivergenceGuard,
-    EarlyStopping,
-    Evaluation,
-    MetricSums,
-    Progress,
-    SaveCheckpoints,
-    StopOnSignal,
-)
+from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
+from tfft.training.guards import DivergenceGuard
 from tfft.training.history import History
 from tfft.training.optimizers import make_optimizer
 from tfft.training.preparation import choose_sequence_length
+from tfft.training.progress import Progress
 from tfft.training.recorders import EventLog, TensorBoardScalars, log_metrics
+from tfft.training.saving import SaveCheckpoints
+from tfft.training.signals import StopOnSignal, StoppedError
+from tfft.whole_files import clear_leftovers
 
 logger = logging.getLogger(__name__)
 
 
 def fit(
-    model: Model, rows: datasets.Dataset, validation_rows: datasets.Dataset, config: FinetuneConfig, run: RunFolder
+    model: Model,
+    rows: datasets.Dataset,
+    validation_rows: datasets.Dataset,
+    config: FinetuneConfig,
+    run: RunFolder,
+    objective: Objective = PLAIN_OBJECTIVE,
 ) -> dict[str, float]:
     """Trains a model and leaves it with the weights of its best evaluation, or of the last step without any.
 
@@ -43,6 +47,7 @@ def fit(
         validation_rows: Encoded rows to measure on; may be empty.
         config: The settings.
         run: Where checkpoints and logs go; a checkpoint there is gone on from.
+        objective: What a step descends.
 
     Returns:
         `steps` made, `best_step` whose weights are kept, `steps_per_epoch`, and `padding_share` of the positions.
@@ -54,7 +59,7 @@ def fit(
     """
     plan = make_plan(row_lengths(rows), config, model)
     total_steps = count_steps(config, plan)
-    model.compile(make_optimizer(config, model, total_steps), seed=config.seed)
+    model.compile(make_optimizer(config, model, total_steps), config.seed, objective)
     monitor = choose_monitor(config, model)
     checkpoints = Checkpoints(run.checkpoints, config.keep, monitor)
     start = _go_on(model, checkpoints)
@@ -63,20 +68,22 @@ def fit(
     history = History(run.history_file, start, monitor)
     events = EventLog(run.logs / "events.jsonl")
     events.write("started", step=start, total_steps=total_steps)
-    if start < total_steps and not _is_spent(history, config.patience):
-        validation = evaluation_batches(validation_rows, config.batch_size)[0] if len(validation_rows) else None
-        recorders = [history.add, TensorBoardScalars(run.logs), events, log_metrics]
-        with StopOnSignal(checkpoints) as stopper:
-            callbacks = [
-                MetricSums(),
-                DivergenceGuard(),
-                Progress(plan, total_steps),
-                Evaluation(validation, every(config.evaluate_every or plan.steps_per_epoch, total_steps), recorders),
-                SaveCheckpoints(checkpoints, history, every(config.save_every or plan.steps_per_epoch, total_steps)),
-                *([EarlyStopping(history, config.patience)] if config.patience else []),
-                stopper,
-            ]
-            _run(model, training_batches(rows, plan, start, total_steps), callbacks, config)
+    validation = evaluation_batches(validation_rows, config.batch_size)[0] if len(validation_rows) else None
+    recorders = [history.add, TensorBoardScalars(run.logs), events, log_metrics]
+    with StopOnSignal() as stopper:
+        is_due = every(config.evaluate_every or plan.steps_per_epoch, total_steps)
+        evaluation = Evaluation(validation, is_due, recorders, watchers=[stopper])
+        saver = SaveCheckpoints(checkpoints, history, every(config.save_every or plan.steps_per_epoch, total_steps))
+        stopping = [EarlyStopping(history, config.patience)] if config.patience else []
+        after_step = [evaluation, saver, *stopping, stopper]
+        try:
+            if start and evaluation.is_due(start) and not history.measured(start):
+                _make_up(model, after_step)
+            if start < total_steps and not _is_spent(history, config.patience):
+                callbacks = [MetricSums(), DivergenceGuard(), Progress(plan, total_steps), *after_step]
+                _run(model, training_batches(rows, plan, start, total_steps), callbacks, config)
+        except StoppedError:
+            stopper.save_and_leave(saver)
     steps = int(model.optimizer.iterations)
     best_step = _keep_best(model, checkpoints, steps)
     events.write("finished", step=steps, best_step=best_step)
@@ -125,12 +132,18 @@ def _run(model: Model, batches: tf.data.Dataset, callbacks: list, config: Finetu
 
 
 def _go_on(model: Model, checkpoints: Checkpoints) -> int:
-    newest = checkpoints.newest()
+    clear_leftovers(checkpoints.folder)
+    newest = checkpoints.restore(model, reversed(checkpoints.all()))
     if newest is None:
         return 0
-    checkpoints.restore(model, newest)
     logger.info("Going on from step %d (%s).", newest.step, newest.folder)
     return newest.step
+
+
+def _make_up(model: Model, after_step: list[keras.callbacks.Callback]) -> None:
+    """Does again what comes after a step, whose evaluation a signal cut short."""
+    callbacks = keras.callbacks.CallbackList(after_step, model=model)
+    callbacks.on_train_batch_end(0)
 
 
 def _is_spent(history: History, patience: int | None) -> bool:
@@ -141,6 +154,8 @@ def _keep_best(model: Model, checkpoints: Checkpoints, steps: int) -> int:
     best = checkpoints.best()
     if best is None or best.step == steps:
         return steps
-    checkpoints.restore(model, best)
+    best = checkpoints.restore(model, checkpoints.ranked())
+    if best is None:
+        return steps
     logger.info("The best evaluation was at step %d: its weights are kept.", best.step)
     return best.step

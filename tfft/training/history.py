@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tfft.models.checkpoints import rank_metrics
 from tfft.models.run_folder import read_history
-from tfft.runtime import write_text
+from tfft.whole_files import write_text
 
 
 class History:
@@ -28,6 +28,11 @@ class History:
         """Adds a row and writes the file."""
         self.rows.append({"step": step, **metrics})
         self._write()
+
+    def measured(self, step: int) -> dict[str, float]:
+        """Returns the last row if it is that of the step, else nothing."""
+        last = self.rows[-1] if self.rows else {}
+        return last if last.get("step") == step else {}
 
     def evaluations_since_best(self) -> int:
         """Counts the evaluations after the best one; 0 where nothing is validated."""

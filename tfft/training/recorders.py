@@ -32,11 +32,14 @@ class EventLog:
     """Appends one JSON object a line: what happened, at which step, when.
 
     Args:
-        path: events.jsonl.
+        path: events.jsonl; half of a last line, which a killed process leaves, is cut off.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        with path.open("a+b") as file:
+            file.seek(0)
+            file.truncate(file.read().rfind(b"\n") + 1)
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         """Records an evaluation."""

@@ -1,0 +1,48 @@
+"""A model that learns nothing, and what tells a callback that a step of it has ended."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tf_keras as keras
+
+from tfft.models.gpt2 import build_model
+
+INPUT_IDS = np.random.default_rng(0).integers(0, 300, (6, 8)).astype(np.int32)
+
+
+@pytest.fixture(scope="session")
+def batches():
+    """Makes batches of two rows of random tokens: `batches(0, 4)`."""
+
+    def make(start=0, stop=6):
+        ids = INPUT_IDS[start:stop]
+        parts = {"input_ids": ids, "segment_ids": np.ones_like(ids), "labels": ids}
+        return tf.data.Dataset.from_tensor_slices(parts).batch(2)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def model(make_config):
+    """Drops and learns nothing, so that the same rows always have the same loss."""
+    model = build_model("language-model", make_config(n_layer=1, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0))
+    model.compile(keras.optimizers.SGD(0.0))
+    model.run_eagerly = True
+    return model
+
+
+@pytest.fixture
+def at(model):
+    """Attaches a callback to the model and tells it that a step has ended, whose metrics are these."""
+
+    def end(callback, step, loss=1.0, accuracy=0.5):
+        callback.set_model(model)
+        model.optimizer.iterations.assign(step)
+        for metric, value in ((model.loss_mean, loss), (model.accuracy_mean, accuracy)):
+            metric.reset_state()
+            metric.update_state(value)
+        callback.on_train_batch_end(0, {"loss": loss, "accuracy": accuracy})
+
+    model.stop_training = False
+    model.reset_metrics()
+    return end

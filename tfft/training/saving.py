@@ -1,0 +1,55 @@
+"""When a fit saves its state."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tfft.models.checkpoints import Checkpoints
+from tfft.training.history import History
+from tfft.training.step_callback import StepCallback
+
+
+class SaveCheckpoints(StepCallback):
+    """Saves before the first step, at every due step, and whenever an evaluation was the best so far.
+
+    Args:
+        checkpoints: Where to.
+        history: What was measured.
+        is_due: Tells the steps after which to save.
+        seconds: Saves besides, where so many have passed since the last time; None looks at no clock.
+    """
+
+    def __init__(
+        self,
+        checkpoints: Checkpoints,
+        history: History,
+        is_due: Callable[[int], bool],
+        seconds: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.checkpoints, self.history, self.is_due, self.seconds = checkpoints, history, is_due, seconds
+        self.last_save = time.monotonic()
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Shows a full disk before hours of work, and gives a rollback where to go."""
+        if self.checkpoints.newest() is None:
+            self._save(anchor=True)
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
+        """Runs after the evaluation of the same step."""
+        is_best = "validation_loss" in self.history.measured(self.step) and not self.history.evaluations_since_best()
+        if self.is_due(self.step) or is_best:
+            self._save(anchor=True)
+        elif self.seconds is not None and time.monotonic() - self.last_save >= self.seconds:
+            self._save(anchor=False)
+
+    def save_now(self) -> Path:
+        """Saves this step unless it is saved already; returns the folder."""
+        newest = self.checkpoints.newest()
+        if newest is None or newest.step != self.step:
+            self._save(anchor=False)
+        return self.checkpoints.newest().folder
+
+    def _save(self, anchor: bool) -> None:
+        self.checkpoints.save(self.model, self.history.measured(self.step), anchor=anchor)
+        self.last_save = time.monotonic()
