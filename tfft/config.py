@@ -85,7 +85,23 @@ class FinetuneConfig:
     warmup_fraction: float = setting(0.1, "Share of all steps that warm up.", least=0, most=1)
     weight_decay: float = setting(0.01, "AdamW's decay a step, on kernels only.", least=0)
     clip_norm: float = setting(1.0, "Largest global norm of a gradient; 0 does not clip.", least=0)
-    dropout: float | None = setting(None, "Dropout rate everywhere; default: the model's own.", least=0, most=0.9)
+    dropout: float | None = setting(
+        None, "Dropout rate where no other option says one; default: the model's own.", least=0, most=0.9
+    )
+    embedding_dropout: float | None = setting(None, "Dropout rate of the embeddings.", least=0, most=0.9)
+    attention_dropout: float | None = setting(None, "Dropout rate of the attention's weights.", least=0, most=0.9)
+    residual_dropout: float | None = setting(
+        None, "Dropout rate of what attention and MLP add to the stream.", least=0, most=0.9
+    )
+    classifier_dropout: float = setting(0.0, "Dropout rate of what a classifier judges a text by.", least=0, most=0.9)
+    label_smoothing: float = setting(
+        0.0, "Share of the right answer's weight that all answers get in training; 0.1 is usual.", least=0, most=0.9
+    )
+    class_weights: tuple[str, ...] = setting(
+        (),
+        "What a class weighs in training: balanced, or NAME=WEIGHT, repeatable; others weigh 1.",
+        metavar="balanced|NAME=WEIGHT",
+    )
     language_modeling_weight: float = setting(
         0.0, "Share of its texts' own loss, token by token, that a classifier learns from besides; 0.5 suits.", least=0
     )

@@ -11,6 +11,7 @@ from transformers import AutoConfig, GPT2TokenizerFast
 from tfft.data.encoding import tokenize
 from tfft.errors import UsageError, WeightsError
 from tfft.models.loading import (
+    Dropout,
     Shape,
     build_scratch,
     is_classifier,
@@ -141,8 +142,9 @@ def test_a_language_model_is_taken_out_of_a_classifier(folders, tokenizer):
 
 def test_dropout_replaces_every_rate(folders, tokenizer):
     rates = ("embd_pdrop", "attn_pdrop", "resid_pdrop")
-    config = load_model(folders["text"], tokenizer, Shape("language-model", dropout=0.3)).config
-    assert [getattr(config, rate) for rate in rates] == [0.3] * 3
+    dropout = Dropout(embedding=0.3, attention=0.2, residual=0.0)
+    config = load_model(folders["text"], tokenizer, Shape("language-model", dropout=dropout)).config
+    assert [getattr(config, rate) for rate in rates] == [0.3, 0.2, 0.0]
     config = load_model(folders["text"], tokenizer, LANGUAGE_MODEL).config
     assert [getattr(config, rate) for rate in rates] == [0.1] * 3
 

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+import tf_keras as keras
 
 from tfft.models.loss import cross_entropy
 
@@ -49,3 +50,18 @@ def test_cross_entropy_compiles():
 def test_infinite_logits_are_seen():
     nll = cross_entropy(tf.constant([[np.nan, 1.0], [np.inf, 1.0], [0.0, 1.0]]), tf.constant([0, 1, 0]))
     assert np.isfinite(nll.numpy()).tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("smoothing", [0.1, 0.5])
+def test_a_smoothed_cross_entropy_and_its_gradient_are_those_of_keras(smoothing):
+    logits, labels = draw(7, 5)
+    weights = tf.constant(np.random.default_rng(1).normal(size=7), tf.float32)
+    keras_loss = keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing, reduction="none")
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(logits)
+        ours = cross_entropy(logits, labels, smoothing)
+        theirs = keras_loss(tf.one_hot(labels, 5), logits)
+        sums = tf.reduce_sum(ours * weights), tf.reduce_sum(theirs * weights)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5)
+    assert np.abs(ours - cross_entropy(logits, labels)).min() > 1e-3
+    np.testing.assert_allclose(tape.gradient(sums[0], logits), tape.gradient(sums[1], logits), atol=1e-6)

@@ -9,7 +9,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.data.batching import evaluation_batches
-from tfft.models.forward import encode
+from tfft.models.forward import dropout_key, encode
 from tfft.models.gpt2 import build_model
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.steps import TokenWeightedSteps, WeightedMean
@@ -186,9 +186,40 @@ def test_a_classifier_descends_its_loss_and_a_share_of_its_texts(make_config):
         np.testing.assert_allclose(variable, value, atol=1e-6)
 
 
-def test_an_evaluation_knows_nothing_of_what_is_learned_beside(make_config):
+def test_weights_and_smoothing_are_in_what_a_step_descends_and_in_no_figure(make_config):
+    objective = Objective(label_smoothing=0.2, class_weights=(0.5, 7.0, 2.0))
+    model = compiled("classifier", make_config(num_labels=3, **STILL), keras.optimizers.SGD(0.1), objective=objective)
+    batch = batch_of(*texts_and_classes())
+    classes, weights = [2, 0, 1], [2.0, 0.5, 7.0]
+    with tf.GradientTape() as tape:
+        log_p = tf.nn.log_softmax(model(batch))[:3]
+        smoothed = 0.8 * tf.one_hot(classes, 3) + 0.2 / 3
+        loss = -sum(weight * tf.reduce_sum(smoothed[row] * log_p[row]) for row, weight in enumerate(weights)) / 9.5
+    expected = [
+        (variable - 0.1 * tf.convert_to_tensor(part)).numpy()
+        for variable, part in zip(
+            model.trainable_variables, tape.gradient(loss, model.trainable_variables), strict=True
+        )
+    ]
+    plain = -sum(log_p[row, label] for row, label in enumerate(classes)) / 3
+    assert float(model.train_step(batch)["loss"]) == pytest.approx(float(plain), abs=1e-6)
+    for variable, value in zip(model.trainable_variables, expected, strict=True):
+        np.testing.assert_allclose(variable, value, atol=1e-6)
+
+
+def test_a_classifiers_dropout_is_in_training_alone_and_hangs_on_the_step(make_config):
+    config, batch = make_config(num_labels=3, **STILL), batch_of(*texts_and_classes())
+    model = compiled("classifier", config, objective=Objective(classifier_dropout=0.5))
+    scores = [model.scored(batch, dropout_key(0, step))[0].numpy() for step in (3, 3, 4)]
+    np.testing.assert_array_equal(scores[0], scores[1])
+    assert np.abs(scores[0] - scores[2]).max() > 1e-2
+    np.testing.assert_array_equal(model.scored(batch, None)[0], model(batch)[:3])
+
+
+def test_an_evaluation_knows_nothing_of_what_a_step_descends(make_config):
     plain = compiled("classifier", make_config(num_labels=3))
-    model = compiled("classifier", make_config(num_labels=3), objective=Objective(language_modeling_weight=0.5))
+    objective = Objective(0.5, (1.0, 2.0, 3.0), 0.5, 0.5)
+    model = compiled("classifier", make_config(num_labels=3), objective=objective)
     batch = batch_of(*texts_and_classes())
     found = model.test_step(batch)
     assert found.keys() == {"loss", "accuracy"}
@@ -319,7 +350,7 @@ def build(case):
     draw = np.random.default_rng(1)
     for variable in model.weights:
         variable.assign(draw.normal(0.0, 0.2, variable.shape))
-    objective = Objective(language_modeling_weight=0.5 if "texts" in case else 0.0)
+    objective = Objective(0.1, (1.0, 2.0, 3.0), 0.0, 0.5) if "texts" in case else Objective()
     model.compile(keras.optimizers.SGD(1.0, global_clipnorm=0.5), objective=objective)
     return model
 

@@ -18,7 +18,7 @@ from transformers import (
 from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
 
 from tfft.errors import UsageError
-from tfft.models.loading import Shape, build_scratch
+from tfft.models.loading import Dropout, Shape, build_scratch
 from tfft.models.run_folder import open_run
 from tfft.models.tuned_model import TunedModel, load_tuned, save_tuned
 from tfft.tasks.formatting import MARKERS, Formatting
@@ -43,7 +43,7 @@ def refused(*parts):
 def build_tuned(make_config, tokenizer, name, folder):
     task = TASKS[name]
     labels = ("bad", "good", "très bon") if task.head == "classifier" else ()
-    model = build_scratch(make_config(), tokenizer, Shape(task.head, labels, dropout=0.2))
+    model = build_scratch(make_config(), tokenizer, Shape(task.head, labels, dropout=Dropout(0.2, 0.2, 0.2)))
     random = np.random.default_rng(7)
     for variable in model.weights:
         variable.assign(random.normal(0.0, 0.2, variable.shape))

@@ -3,7 +3,7 @@
 import tensorflow as tf
 from transformers import GPT2Config, TFGPT2ForSequenceClassification, TFGPT2LMHeadModel
 
-from tfft.models.forward import encode, vocabulary_logits
+from tfft.models.forward import drop, encode, vocabulary_logits
 from tfft.models.steps import TokenWeightedSteps
 from tfft.tasks.task import IGNORED_LABEL
 
@@ -54,11 +54,14 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
 
     def class_logits(self, input_ids: tf.Tensor, segment_ids: tf.Tensor, key: tf.Tensor | None = None) -> tf.Tensor:
         """Scores the classes: float32 (batch, classes) for int32 (batch, sequence_length) inputs."""
-        return self.judge(encode(self.transformer, input_ids, segment_ids, key), segment_ids)
+        return self.classify(encode(self.transformer, input_ids, segment_ids, key), segment_ids, key)
 
-    def judge(self, hidden: tf.Tensor, segment_ids: tf.Tensor) -> tf.Tensor:
+    def classify(self, hidden: tf.Tensor, segment_ids: tf.Tensor, key: tf.Tensor | None = None) -> tf.Tensor:
         """Scores the classes, float32 (batch, classes), from hidden states (batch, sequence_length, width)."""
         pooled = tf.gather(hidden, last_positions(segment_ids), batch_dims=1)
+        if key is not None:
+            # The place behind the last block's.
+            pooled = drop(pooled, self.objective.classifier_dropout, key, place=3 * self.config.n_layer + 1)
         return tf.matmul(tf.cast(pooled, tf.float32), tf.cast(self.score.kernel, tf.float32))
 
     def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
@@ -72,12 +75,14 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
         hidden = encode(self.transformer, batch["input_ids"], batch["segment_ids"], key)
         learned, tokens = next_tokens(of_texts(batch))
         logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
-        classes = labelled(self.judge(hidden, batch["segment_ids"]), batch["labels"])
+        classes = labelled(self.classify(hidden, batch["segment_ids"], key), batch["labels"])
         return [classes, (logits, tf.boolean_mask(tokens, learned))]
 
     def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Counts the rows that have a label, and the tokens of texts that are learned."""
-        counts = [tf.math.count_nonzero(batch["labels"] != IGNORED_LABEL)]
+        """Adds up the weights of the rows that have a label, and counts the tokens of texts that are learned."""
+        labels, weights = batch["labels"], self.objective.class_weights or (1.0,) * self.config.num_labels
+        # A label below 0 is none: its row is all zeros.
+        counts = [tf.reduce_sum(tf.one_hot(labels, self.config.num_labels) * tf.constant(weights))]
         if self.objective.language_modeling_weight:
             counts.append(tf.math.count_nonzero(next_tokens(of_texts(batch))[0]))
         return counts

@@ -65,18 +65,27 @@ def _check_architecture(config: GPT2Config, path: Path) -> None:
 
 
 @dataclass(frozen=True)
+class Dropout:
+    """Rates in place of the architecture's own: of the embeddings, of what attention weighs, of what a block adds."""
+
+    embedding: float | None = None
+    attention: float | None = None
+    residual: float | None = None
+
+
+@dataclass(frozen=True)
 class Shape:
     """What a model is built for.
 
     Attributes:
         head: "language-model" or "classifier".
         labels: The classes in order; empty for a language model.
-        dropout: Rate everywhere, in place of the architecture's own.
+        dropout: Its rates in training.
     """
 
     head: str
     labels: tuple[str, ...] = ()
-    dropout: float | None = None
+    dropout: Dropout = Dropout()
 
 
 def load_model(folder: Path, tokenizer: GPT2TokenizerFast, shape: Shape) -> Model:
@@ -128,8 +137,12 @@ def _prepare_config(config: GPT2Config, tokenizer: GPT2TokenizerFast, shape: Sha
         config.id2label = dict(enumerate(shape.labels))
         config.label2id = {label: index for index, label in enumerate(shape.labels)}
         config.problem_type = "single_label_classification"
-    if shape.dropout is not None:
-        config.embd_pdrop = config.attn_pdrop = config.resid_pdrop = shape.dropout
+    rates = {
+        "embd_pdrop": shape.dropout.embedding,
+        "attn_pdrop": shape.dropout.attention,
+        "resid_pdrop": shape.dropout.residual,
+    }
+    config.update({name: rate for name, rate in rates.items() if rate is not None})
     config.pad_token_id = tokenizer.pad_token_id  # PyTorch's classifier finds the last token by what the tokenizer pads
     return config
 

@@ -53,7 +53,7 @@ class TokenWeightedSteps:
         return [self.scored(batch, key)]
 
     def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
-        """Counts what `answers` will answer for, part by part: scalars, which need no forward pass."""
+        """Adds up what the items of `answers` weigh, 1 each unless weighted: a scalar a part, without a forward."""
         raise NotImplementedError
 
     def compile(
@@ -80,16 +80,22 @@ class TokenWeightedSteps:
         """Makes one optimizer update from the batches of all replicas."""
         scales = self.scales(batch)
         with tf.GradientTape() as tape:
-            answers = self.answers(batch, dropout_key(self.seed, self.optimizer.iterations))
-            losses = [cross_entropy(*answer) for answer in answers]
-            loss = tf.add_n([scale * tf.reduce_sum(nll) for scale, nll in zip(scales, losses, strict=True)])
+            scored, *beside = self.answers(batch, dropout_key(self.seed, self.optimizer.iterations))
+            losses = [self.descended(*scored), *(cross_entropy(*answers) for answers in beside)]
+            loss = tf.add_n([scale * tf.reduce_sum(part) for scale, part in zip(scales, losses, strict=True)])
         # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.trainable_variables)]
         self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
-        for mean, nll in zip(self.means_beside, losses[1:], strict=True):
-            mean.update_state(nll)
-        self.record(losses[0], is_right(*answers[0]))
+        for mean, part in zip(self.means_beside, losses[1:], strict=True):
+            mean.update_state(part)
+        self.record(*self.judge(*scored))
         return {metric.name: metric.result() for metric in self.metrics}
+
+    def descended(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Computes the losses of what is scored as a training step weighs them: float32 (items,)."""
+        losses = cross_entropy(logits, labels, self.objective.label_smoothing)
+        weights = self.objective.class_weights
+        return losses * tf.gather(tf.constant(weights), labels) if weights else losses
 
     def scales(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Says by what the sum of each part's losses is multiplied: its weight by its items in the effective batch.
@@ -105,20 +111,18 @@ class TokenWeightedSteps:
         return self.record(*self.losses(batch, key=None))
 
     def losses(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns what `judge` does of a batch."""
+        return self.judge(*self.scored(batch, key))
+
+    def judge(self, logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns -log p of the right class, float32 (items,), and whether it was the likeliest, bool (items,)."""
-        logits, labels = self.scored(batch, key)
-        return cross_entropy(logits, labels), is_right(logits, labels)
+        return cross_entropy(logits, labels), tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
 
     def record(self, nll: tf.Tensor, right: tf.Tensor) -> dict[str, tf.Tensor]:
         """Adds a batch to the metrics of what is scored and returns them."""
         self.loss_mean.update_state(nll)
         self.accuracy_mean.update_state(right)
         return {metric.name: metric.result() for metric in (self.loss_mean, self.accuracy_mean)}
-
-
-def is_right(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """Tells which right classes were the likeliest: bool (items,)."""
-    return tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
 
 
 def over_replicas(number: tf.Tensor) -> tf.Tensor:

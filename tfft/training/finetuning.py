@@ -17,7 +17,7 @@ from tfft.models.run_folder import FINISHED, RunFolder, check_output, open_run
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.runtime import claim, package_versions, set_up_training
 from tfft.training.fitting import fit
-from tfft.training.objectives import make_objective
+from tfft.training.objectives import make_dropout, make_objective
 from tfft.training.preparation import Preparation, count_cut, prepare
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,7 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
     check_output(output, config.resume)
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
-    objective = make_objective(config, prepared.task)
+    objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_SETTINGS}
     with claim(output):
         run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
@@ -80,7 +80,7 @@ def finish(run: RunFolder, metrics: dict) -> None:
 
 def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objective: Objective) -> TunedModel:
     model = _build(prepared, config)
-    _describe(run, prepared, model)
+    _describe(run, prepared, model, objective)
     facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective)
     run.write_manifest(**facts)
     tuned = TunedModel(model, prepared.tokenizer, prepared.task, prepared.labels, prepared.sequence_length, run.model)
@@ -90,19 +90,20 @@ def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objecti
 
 
 def _build(prepared: Preparation, config: FinetuneConfig) -> Model:
-    shape = Shape(prepared.task.head, prepared.labels, config.dropout)
+    shape = Shape(prepared.task.head, prepared.labels, make_dropout(config))
     if prepared.folder:
         logger.info("Weights: %s.", describe_origin(config.model, prepared.folder))
         return load_model(prepared.folder, prepared.tokenizer, shape)
     return build_scratch(prepared.architecture, prepared.tokenizer, shape)
 
 
-def _describe(run: RunFolder, prepared: Preparation, model: Model) -> None:
+def _describe(run: RunFolder, prepared: Preparation, model: Model, objective: Objective) -> None:
     run.write_manifest(
         task=prepared.task.name,
         formatting=prepared.task.formatting.to_dict(),
         overflow=prepared.task.overflow,
         labels=list(prepared.labels),
+        class_weights=dict(zip(prepared.labels, objective.class_weights, strict=False)),
         sequence_length=prepared.sequence_length,
         records=prepared.records.name,
         columns=prepared.records.rows.column_names,
