@@ -44,6 +44,16 @@ class ParityError(TfftError):
     exit_code = 6
 
 
+class ServiceError(TfftError):
+    """A server cannot be reached, or does not answer as it should."""
+
+    exit_code = 69  # EX_UNAVAILABLE of sysexits.h
+
+
+class BusyError(ServiceError):
+    """A server cannot be reached or has no time at this moment; another try may find it."""
+
+
 class PreemptedError(TfftError):
     """The work was told to stop, saved its state and can be resumed."""
 

@@ -44,5 +44,5 @@ def tfft() -> None:
     """Fine-tune GPT-2-family language models with TensorFlow, and serve them as SavedModels.
 
     Exit codes: 0 done, 1 a defect of tfft, 2 usage, 3 bad data, 4 out of memory, 5 diverged, 6 export parity failed,
-    75 stopped and resumable, 130 stopped by Ctrl-C.
+    69 no server, 75 stopped and resumable, 130 stopped by Ctrl-C.
     """
