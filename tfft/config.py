@@ -80,10 +80,21 @@ class FinetuneConfig:
         None, "Peak learning rate; by default 5e-4 from scratch, 1e-4 from pretrained weights.", above=0
     )
     schedule: str = setting(
-        "linear", "Decay of the learning rate after warm-up.", choices=("constant", "linear", "cosine")
+        "linear",
+        "Decay of the learning rate after warm-up.",
+        choices=("constant", "linear", "cosine", "stable-decay", "inverse-sqrt"),
+    )
+    final_learning_rate_fraction: float = setting(
+        0.0, "Share of the peak that the learning rate does not fall below.", least=0, most=1
     )
     warmup_fraction: float = setting(0.1, "Share of all steps that warm up.", least=0, most=1)
-    weight_decay: float = setting(0.01, "AdamW's decay a step, on kernels only.", least=0)
+    optimizer: str = setting("adamw", "What makes updates of gradients.", choices=("adamw", "adafactor", "sgd"))
+    # Gradients of few tokens are noisy: a memory of 50 steps, not of 1,000.
+    adam_beta_1: float = setting(0.9, "Share that AdamW keeps of its mean gradient a step.", least=0, most=0.9999)
+    adam_beta_2: float = setting(0.98, "Share that AdamW keeps of its mean square a step.", least=0, most=0.9999)
+    adam_epsilon: float = setting(1e-6, "What AdamW adds to the root of its mean square.", above=0)
+    momentum: float = setting(0.9, "Share of its last update that SGD makes again.", least=0, most=0.9999)
+    weight_decay: float = setting(0.01, "Decay a step as a share of the learning rate, on kernels only.", least=0)
     clip_norm: float = setting(1.0, "Largest global norm of a gradient; 0 does not clip.", least=0)
     dropout: float | None = setting(
         None, "Dropout rate where no other option says one; default: the model's own.", least=0, most=0.9
@@ -104,6 +115,12 @@ class FinetuneConfig:
     )
     language_modeling_weight: float = setting(
         0.0, "Share of its texts' own loss, token by token, that a classifier learns from besides; 0.5 suits.", least=0
+    )
+    average_decay: float = setting(
+        0.0,
+        "Share that a running average of the weights keeps a step, which is evaluated and saved; 0 keeps none.",
+        least=0,
+        most=0.99999,
     )
     precision: str = setting("float32", "Number format of the matrix products.", choices=("float32", "bfloat16"))
     evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)

@@ -1,6 +1,7 @@
 import csv
 import json
 import logging
+import shutil
 
 import datasets
 import numpy as np
@@ -16,6 +17,7 @@ from tfft.models.gpt2 import build_model
 from tfft.models.run_folder import RunFolder
 from tfft.models.weights import portable_weights
 from tfft.training.fitting import choose_monitor, count_steps, every, fit
+from tfft.training.optimizers import make_optimizer
 
 
 def read_history(run):
@@ -110,6 +112,46 @@ def test_without_validation_the_last_weights_are_kept(new_model, tmp_path, caplo
     assert list(read_history(run)[0]) == ["step", "loss", "accuracy", "learning_rate"]
     assert [checkpoint.step for checkpoint in Checkpoints(run.checkpoints, 2).all()] == [3, 4]
     assert any(message.startswith("Step 2: loss ") for message in caplog.messages)
+
+
+# Averaged weights
+
+AVERAGED = FinetuneConfig(
+    batch_size=5, max_steps=6, evaluate_every=2, save_every=3, keep=9, average_decay=0.99, learning_rate=0.02
+)
+
+
+@pytest.fixture(scope="module")
+def averaged(make_config, tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    run, model = new_run(tmp_path_factory.mktemp("averaged")), build_model("language-model", make_config(n_layer=1))
+    return model, run, fit(model, rows_of(0), rows_of(1), AVERAGED, run)
+
+
+def test_what_is_evaluated_and_kept_is_the_average(averaged):
+    model, run, facts = averaged
+    history = read_history(run)
+    row = next(row for row in history if row["step"] == facts["best_step"])
+    found = model.evaluate(evaluation_batches(rows_of(1), 5)[0], verbose=0, return_dict=True)
+    assert found["loss"] == row["validation_loss"] == min(row["validation_loss"] for row in history)
+    checkpoints = Checkpoints(run.checkpoints, keep=9)
+    raw = build_model("language-model", model.config)
+    raw.compile(make_optimizer(AVERAGED, raw, 6))
+    assert checkpoints.restore(raw, [checkpoints.best()]).step == facts["best_step"]
+    assert raw.evaluate(evaluation_batches(rows_of(1), 5)[0], verbose=0, return_dict=True)["loss"] != found["loss"]
+
+
+def test_an_average_goes_on_bit_for_bit(averaged, new_model, tmp_path):
+    model, run, facts = averaged
+    again, other = new_run(tmp_path / "again"), new_model()
+    for step in (2, 3):
+        shutil.copytree(run.checkpoints / f"step-0000000{step}", again.checkpoints / f"step-0000000{step}")
+    (again.path / "logs").mkdir()
+    shutil.copy(run.history_file, again.history_file)
+    assert fit(other, rows_of(0), rows_of(1), AVERAGED, again) == facts
+    assert again.history_file.read_bytes() == run.history_file.read_bytes()
+    for name, array in portable_weights(other).items():
+        np.testing.assert_array_equal(array, portable_weights(model)[name])
 
 
 # Its arithmetic

@@ -11,6 +11,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.models.loading import Model
+from tfft.training.averaging import averaged
 from tfft.training.guards import check_loss
 from tfft.training.history import History
 from tfft.training.step_callback import StepCallback
@@ -68,8 +69,8 @@ class Evaluation(StepCallback):
             record(self.step, metrics)
 
     def _evaluate(self) -> dict[str, float]:
-        # Whoever leaves an evaluation early saves the sums of the training, not those of half an evaluation.
-        with kept_sums(self.model):
+        # Whoever leaves an evaluation early saves sums and weights of the training, not those of half an evaluation.
+        with kept_sums(self.model), averaged(self.model):
             return self.model.evaluate(self.validation, verbose=0, return_dict=True, callbacks=self.watchers)
 
 

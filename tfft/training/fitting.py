@@ -17,6 +17,7 @@ from tfft.models.gpt2 import GPT2Classifier
 from tfft.models.loading import Model
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.run_folder import RunFolder
+from tfft.training.averaging import swap_average
 from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
 from tfft.training.guards import DivergenceGuard
 from tfft.training.history import History
@@ -86,6 +87,7 @@ def fit(
             stopper.save_and_leave(saver)
     steps = int(model.optimizer.iterations)
     best_step = _keep_best(model, checkpoints, steps)
+    swap_average(model)  # what was evaluated is what is kept
     events.write("finished", step=steps, best_step=best_step)
     return {
         "steps": steps,
