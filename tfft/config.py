@@ -139,6 +139,15 @@ class FinetuneConfig:
     patience: int | None = setting(
         None, "Evaluations without a better one before the run stops; default: never.", least=1
     )
+    max_skipped: int = setting(
+        3, "Updates of 100 in a row that may be skipped for a gradient that is not finite; more roll back.", least=0
+    )
+    spike_factor: float = setting(
+        3.0, "A loss so many times its running median for 5 steps, and a nat above it, rolls back; 0 never.", least=0
+    )
+    max_rollbacks: int = setting(
+        2, "How often the run goes back to a checkpoint and on with half the learning rate; then it ends.", least=0
+    )
     resume: str = setting("auto", "auto goes on with an unfinished run in --output.", choices=("auto", "never"))
     seed: int = setting(0, "Decides order, split, dropout and random weights.", least=0, most=2**31 - 1)
 

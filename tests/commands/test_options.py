@@ -58,6 +58,9 @@ VALUES = {
     "monitor": ("loss", "loss"),
     "allow": ("empty", ("empty",)),
     "patience": ("2", 2),
+    "max_skipped": ("5", 5),
+    "spike_factor": ("2.5", 2.5),
+    "max_rollbacks": ("1", 1),
     "resume": ("never", "never"),
     "seed": ("12", 12),
 }

@@ -35,12 +35,13 @@ def model(make_config):
 def at(model):
     """Attaches a callback to the model and tells it that a step has ended, whose metrics are these."""
 
-    def end(callback, step, loss=1.0, accuracy=0.5):
+    def end(callback, step, loss=1.0, accuracy=0.5, gradient_norm=1.0):
         callback.set_model(model)
         model.optimizer.iterations.assign(step)
         for metric, value in ((model.loss_mean, loss), (model.accuracy_mean, accuracy)):
             metric.reset_state()
             metric.update_state(value)
+        model.last_step.update_state(loss, gradient_norm)
         callback.on_train_batch_end(0, {"loss": loss, "accuracy": accuracy})
 
     model.stop_training = False

@@ -8,9 +8,9 @@ import tf_keras as keras
 from tfft.errors import DivergedError
 from tfft.models.gpt2 import build_model
 from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
-from tfft.training.fitting import every
 from tfft.training.history import History
 from tfft.training.signals import StoppedError
+from tfft.training.step_callback import every
 
 # Evaluation
 

@@ -20,9 +20,9 @@ from tfft.models.run_folder import RunFolder
 from tfft.models.tuned_model import load_tuned
 from tfft.models.weights import portable_weights
 from tfft.tasks.formatting import Formatting
-from tfft.training import fitting
-from tfft.training.progress import Progress
+from tfft.training import attempts
 from tfft.training.finetuning import finetune, finish
+from tfft.training.progress import Progress
 
 
 def refused(error, *parts):
@@ -160,7 +160,7 @@ def interrupted(reviews, settings, tmp_path_factory):
     output = tmp_path_factory.mktemp("interrupted") / "run"
     stops = ((2, signal.SIGTERM), (4, signal.SIGINT), (5, signal.SIGTERM), (11, "crash"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting, "Progress", Interrupted)
+        patch.setattr(attempts, "Progress", Interrupted)
         for step, how in stops:
             patch.setattr(Interrupted, "step_to_stop", step)
             patch.setattr(Interrupted, "how", how)

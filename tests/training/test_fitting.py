@@ -16,8 +16,9 @@ from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import build_model
 from tfft.models.run_folder import RunFolder
 from tfft.models.weights import portable_weights
-from tfft.training.fitting import choose_monitor, count_steps, every, fit
+from tfft.training.fitting import choose_monitor, count_steps, fit
 from tfft.training.optimizers import make_optimizer
+from tfft.training.step_callback import every
 
 
 def read_history(run):
@@ -54,7 +55,7 @@ def test_fit_learns_what_can_be_memorised(new_model, tmp_path):
     assert history[0]["loss"] > 1.2 * history[1]["loss"] > 1.2 * history[2]["loss"]
     assert history[-1]["validation_loss"] < 1.5 < 4.0 < np.log(300)
     assert history[-1]["validation_accuracy"] > 0.7
-    assert facts == {"steps": 60, "best_step": 60, "steps_per_epoch": 1, "padding_share": 0.0}
+    assert facts == {"steps": 60, "best_step": 60, "steps_per_epoch": 1, "padding_share": 0.0, "rollbacks": []}
     events = [json.loads(line) for line in (run.logs / "events.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events] == ["started", "evaluated", "evaluated", "evaluated", "finished"]
     assert len(list(run.logs.glob("events.out.tfevents.*"))) == 1

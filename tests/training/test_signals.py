@@ -7,6 +7,7 @@ import pytest
 
 from tfft.errors import PreemptedError
 from tfft.models.checkpoints import Checkpoints
+from tfft.training.guards import Guard
 from tfft.training.history import History
 from tfft.training.saving import SaveCheckpoints
 from tfft.training.signals import StopOnSignal, StoppedError
@@ -24,7 +25,8 @@ def stopper(model):
 
 @pytest.fixture
 def saver(model, tmp_path):
-    saver = SaveCheckpoints(Checkpoints(tmp_path / "c", keep=9), History(tmp_path / "history.csv", 0), lambda step: 0)
+    history = History(tmp_path / "history.csv", 0)
+    saver = SaveCheckpoints(Checkpoints(tmp_path / "c", keep=9), history, Guard(3, 3.0), lambda step: False)
     saver.set_model(model)
     return saver
 

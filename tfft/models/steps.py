@@ -4,8 +4,10 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.models.forward import dropout_key
+from tfft.models.last_step import LastStep
 from tfft.models.loss import cross_entropy
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
+from tfft.models.updates import update_if_finite
 
 
 class WeightedMean(keras.metrics.Metric):
@@ -19,10 +21,10 @@ class WeightedMean(keras.metrics.Metric):
         self.total = self.add_weight("total", initializer="zeros")
         self.count = self.add_weight("count", initializer="zeros")
 
-    def update_state(self, values: tf.Tensor) -> None:
-        """Adds the items of a batch, any shape."""
-        self.total.assign_add(tf.reduce_sum(tf.cast(values, tf.float64)))
-        self.count.assign_add(tf.cast(tf.size(values), tf.float64))
+    def update_state(self, values: tf.Tensor, counts: bool | tf.Tensor = True) -> None:
+        """Adds the items of a batch, any shape, if it counts."""
+        self.total.assign_add(tf.where(counts, tf.reduce_sum(tf.cast(values, tf.float64)), 0.0))
+        self.count.assign_add(tf.where(counts, tf.cast(tf.size(values), tf.float64), 0.0))
 
     def result(self) -> tf.Tensor:
         """float64 scalar; 0 while nothing was scored."""
@@ -70,6 +72,7 @@ class TokenWeightedSteps:
         self.seed, self.objective = seed, objective
         self.loss_mean, self.accuracy_mean = WeightedMean("loss"), WeightedMean("accuracy")
         self.means_beside = [WeightedMean("language_modeling_loss")] if objective.language_modeling_weight else []
+        self.last_step = LastStep()
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
@@ -85,10 +88,10 @@ class TokenWeightedSteps:
             loss = tf.add_n([scale * tf.reduce_sum(part) for scale, part in zip(scales, losses, strict=True)])
         # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
         gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.trainable_variables)]
-        self.optimizer.apply_gradients(zip(gradients, self.trainable_variables, strict=True))
+        finite = update_if_finite(self.optimizer, gradients, self.trainable_variables, loss, self.last_step)
         for mean, part in zip(self.means_beside, losses[1:], strict=True):
-            mean.update_state(part)
-        self.record(*self.judge(*scored))
+            mean.update_state(part, finite)
+        self.record(*self.judge(*scored), finite)
         return {metric.name: metric.result() for metric in self.metrics}
 
     def descended(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -118,10 +121,10 @@ class TokenWeightedSteps:
         """Returns -log p of the right class, float32 (items,), and whether it was the likeliest, bool (items,)."""
         return cross_entropy(logits, labels), tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
 
-    def record(self, nll: tf.Tensor, right: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Adds a batch to the metrics of what is scored and returns them."""
-        self.loss_mean.update_state(nll)
-        self.accuracy_mean.update_state(right)
+    def record(self, nll: tf.Tensor, right: tf.Tensor, counts: bool | tf.Tensor = True) -> dict[str, tf.Tensor]:
+        """Adds a batch to the metrics of what is scored, if it counts, and returns them."""
+        self.loss_mean.update_state(nll, counts)
+        self.accuracy_mean.update_state(right, counts)
         return {metric.name: metric.result() for metric in (self.loss_mean, self.accuracy_mean)}
 
 

@@ -20,14 +20,19 @@ class History:
 
     def __init__(self, path: Path, step: int, monitor: str = "loss") -> None:
         self.path, self.monitor = path, monitor
-        self.rows = [row for row in read_history(path) if row["step"] <= step]
-        if path.exists():
-            self._write()
+        self.rows = read_history(path)
+        self.forget_after(step)
 
     def add(self, step: int, metrics: dict[str, float]) -> None:
         """Adds a row and writes the file."""
         self.rows.append({"step": step, **metrics})
         self._write()
+
+    def forget_after(self, step: int) -> None:
+        """Drops the rows of more steps: the run goes on from this one."""
+        self.rows = [row for row in self.rows if row["step"] <= step]
+        if self.path.exists():
+            self._write()
 
     def measured(self, step: int) -> dict[str, float]:
         """Returns the last row if it is that of the step, else nothing."""

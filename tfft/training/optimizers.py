@@ -100,6 +100,12 @@ def make_schedule(config: FinetuneConfig, total_steps: int, factor: float = 1.0)
     )
 
 
+def set_learning_rate(model: Model, schedule: WarmupDecay) -> None:
+    """Gives a compiled model another learning rate, for steps that may be traced already."""
+    model.optimizer.learning_rate = schedule
+    model.make_train_function(force=True)
+
+
 def default_learning_rate(config: FinetuneConfig) -> float:
     """The peak where the user names none."""
     return LEARNING_RATES[config.optimizer][0 if config.model == SCRATCH else 1]

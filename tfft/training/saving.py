@@ -5,6 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfft.models.checkpoints import Checkpoints
+from tfft.training.guards import Guard
 from tfft.training.history import History
 from tfft.training.step_callback import StepCallback
 
@@ -15,6 +16,7 @@ class SaveCheckpoints(StepCallback):
     Args:
         checkpoints: Where to.
         history: What was measured.
+        guard: Tells whether the state is a good one to go back to.
         is_due: Tells the steps after which to save.
         seconds: Saves besides, where so many have passed since the last time; None looks at no clock.
     """
@@ -23,11 +25,13 @@ class SaveCheckpoints(StepCallback):
         self,
         checkpoints: Checkpoints,
         history: History,
+        guard: Guard,
         is_due: Callable[[int], bool],
         seconds: float | None = None,
     ) -> None:
         super().__init__()
-        self.checkpoints, self.history, self.is_due, self.seconds = checkpoints, history, is_due, seconds
+        self.checkpoints, self.history, self.guard = checkpoints, history, guard
+        self.is_due, self.seconds = is_due, seconds
         self.last_save = time.monotonic()
 
     def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
@@ -39,7 +43,7 @@ class SaveCheckpoints(StepCallback):
         """Runs after the evaluation of the same step."""
         is_best = "validation_loss" in self.history.measured(self.step) and not self.history.evaluations_since_best()
         if self.is_due(self.step) or is_best:
-            self._save(anchor=True)
+            self._save(anchor=self.guard.is_calm)
         elif self.seconds is not None and time.monotonic() - self.last_save >= self.seconds:
             self._save(anchor=False)
 
@@ -51,5 +55,5 @@ class SaveCheckpoints(StepCallback):
         return self.checkpoints.newest().folder
 
     def _save(self, anchor: bool) -> None:
-        self.checkpoints.save(self.model, self.history.measured(self.step), anchor=anchor)
+        self.checkpoints.save(self.model, self.history.measured(self.step), self.guard.state(), anchor)
         self.last_save = time.monotonic()
