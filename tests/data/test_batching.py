@@ -45,6 +45,7 @@ def pad_in_numpy(rows, batch):
     padded = {
         "input_ids": np.zeros(shape, np.int32),
         "segment_ids": np.zeros(shape, np.int32),
+        "row_ids": np.arange(len(batch.sizes), dtype=np.int32),
         "labels": np.full(shape, IGNORED_LABEL, np.int32),
     }
     numbers = iter(batch.rows.tolist())
@@ -269,6 +270,7 @@ def test_pad_batch_pads_to_the_width_that_is_asked():
     assert batch == {
         "input_ids": [[5, 0, 0, 0], [7, 0, 0, 0]],
         "segment_ids": [[1, 2, 0, 0], [1, 0, 0, 0]],
+        "row_ids": [0, 1],
         "labels": [[-100, 0, -100, -100], [7, -100, -100, -100]],
     }
 

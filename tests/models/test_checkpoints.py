@@ -15,7 +15,7 @@ from tfft.models.gpt2 import build_model
 
 INPUT_IDS = np.random.default_rng(0).integers(0, 300, (4, 8)).astype(np.int32)
 BATCH = {name: tf.constant(value) for name, value in {
-    "input_ids": INPUT_IDS, "segment_ids": np.ones_like(INPUT_IDS), "labels": INPUT_IDS
+    "input_ids": INPUT_IDS, "segment_ids": np.ones_like(INPUT_IDS), "labels": INPUT_IDS, "row_ids": np.arange(4)
 }.items()}  # fmt: skip
 
 

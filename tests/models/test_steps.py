@@ -12,7 +12,7 @@ from tfft.data.batching import evaluation_batches
 from tfft.models.forward import dropout_key, encode
 from tfft.models.gpt2 import build_model
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
-from tfft.models.steps import TokenWeightedSteps, WeightedMean
+from tfft.models.steps import TokenWeightedSteps, WeightedMean, sum_and_number
 from tfft.tasks.task import IGNORED_LABEL
 
 STILL = {"embd_pdrop": 0.0, "attn_pdrop": 0.0, "resid_pdrop": 0.0}
@@ -62,7 +62,8 @@ def values(model):
 
 
 def batch_of(input_ids, segment_ids, labels):
-    parts = {"input_ids": input_ids, "segment_ids": segment_ids, "labels": labels}
+    row_ids = np.arange(len(input_ids))
+    parts = {"input_ids": input_ids, "segment_ids": segment_ids, "row_ids": row_ids, "labels": labels}
     return {name: tf.constant(value, tf.int32) for name, value in parts.items()}
 
 
@@ -298,12 +299,12 @@ def test_evaluation_drops_nothing(language_model):
 def test_weighted_mean_weighs_every_item_alike():
     mean = WeightedMean("loss")
     assert float(mean.result()) == 0.0
-    mean.update_state(tf.constant([1.0, 2.0, 3.0]))
-    mean.update_state(tf.constant([[10.0]]))
-    mean.update_state(tf.zeros([0]))
+    mean.update_state(sum_and_number(tf.constant([1.0, 2.0, 3.0])))
+    mean.update_state(sum_and_number(tf.constant([[10.0]])))
+    mean.update_state(sum_and_number(tf.zeros([0])))
     assert float(mean.result()) == 4.0
     mean.reset_state()
-    mean.update_state(tf.constant([True, False, False, False]))
+    mean.update_state(sum_and_number(tf.constant([True, False, False, False])))
     assert float(mean.result()) == 0.25
 
 
@@ -311,7 +312,7 @@ def test_weighted_mean_sums_in_float64():
     """In float32, 2**24 + 1 is 2**24."""
     mean = WeightedMean("loss")
     for value in (2.0**24, 1.0, 1.0, 1.0):
-        mean.update_state(tf.constant([value]))
+        mean.update_state(sum_and_number(tf.constant([value])))
     assert mean.result().dtype == tf.float64
     assert float(mean.result()) == (2**24 + 3) / 4
     assert {variable.dtype for variable in mean.variables} == {tf.float64}
@@ -359,6 +360,7 @@ def weights(model):
 
 for case, labels in cases.items():
     batch = {"input_ids": input_ids, "segment_ids": segment_ids, "labels": labels.astype(np.int32)}
+    batch["row_ids"] = np.arange(4, dtype=np.int32)
     one = build(case)
     before = weights(one)
     losses = [float(one.train_step({name: tf.constant(value) for name, value in batch.items()})["loss"])]

@@ -16,7 +16,7 @@ def batches():
 
     def make(start=0, stop=6):
         ids = INPUT_IDS[start:stop]
-        parts = {"input_ids": ids, "segment_ids": np.ones_like(ids), "labels": ids}
+        parts = {"input_ids": ids, "segment_ids": np.ones_like(ids), "row_ids": np.arange(len(ids)), "labels": ids}
         return tf.data.Dataset.from_tensor_slices(parts).batch(2)
 
     return make

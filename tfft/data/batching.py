@@ -182,7 +182,8 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
             `width` int64 (1,); and either `token_labels` int64 (tokens,) or `labels` int64 (rows,).
 
     Returns:
-        `input_ids` and `segment_ids`, int32 (rows, width), 0 where padded; `labels` int32, either (rows, width) with
+        `input_ids` and `segment_ids`, int32 (rows, width), 0 where padded; `row_ids` int32 (rows,), 0, 1, 2, which a
+        row keeps when replicas share the batch out; `labels` int32, either (rows, width) with
         IGNORED_LABEL where padded, or (rows,).
     """
     lengths, width = batch["lengths"], batch["width"][0]
@@ -194,6 +195,7 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
     return {
         "input_ids": lay_out(batch["input_ids"], 0),
         "segment_ids": lay_out(batch["segment_ids"], 0),
+        "row_ids": tf.range(tf.size(lengths)),
         "labels": lay_out(batch["token_labels"], IGNORED_LABEL)
         if "token_labels" in batch
         else tf.cast(batch["labels"], tf.int32),

@@ -8,6 +8,9 @@ from tfft.models.last_step import LastStep
 from tfft.models.loss import cross_entropy
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.updates import update_if_finite
+from tfft.tasks.task import IGNORED_LABEL
+
+Batch = dict[str, tf.Tensor]
 
 
 class WeightedMean(keras.metrics.Metric):
@@ -21,10 +24,10 @@ class WeightedMean(keras.metrics.Metric):
         self.total = self.add_weight("total", initializer="zeros")
         self.count = self.add_weight("count", initializer="zeros")
 
-    def update_state(self, values: tf.Tensor, counts: bool | tf.Tensor = True) -> None:
-        """Adds the items of a batch, any shape, if it counts."""
-        self.total.assign_add(tf.where(counts, tf.reduce_sum(tf.cast(values, tf.float64)), 0.0))
-        self.count.assign_add(tf.where(counts, tf.cast(tf.size(values), tf.float64), 0.0))
+    def update_state(self, sums: tf.Tensor) -> None:
+        """Adds what `sum_and_number` made of a batch's items."""
+        self.total.assign_add(sums[0])
+        self.count.assign_add(sums[1])
 
     def result(self) -> tf.Tensor:
         """float64 scalar; 0 while nothing was scored."""
@@ -35,31 +38,38 @@ class TokenWeightedSteps:
     """Steps whose loss is a sum over what is learned divided by its number.
 
     A head says only what it learns, in `scored` and `count_learned`. Batches hold `input_ids` and `segment_ids`, int32
-    (batch, sequence_length), and `labels`, of which IGNORED_LABEL is not learned.
+    (batch, sequence_length), and `labels`, of which IGNORED_LABEL is not learned; those to learn from also `row_ids`,
+    int32 (batch,), each row's number in the effective batch of the step.
     """
 
-    def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    objective = PLAIN_OBJECTIVE
+
+    def scored(self, batch: Batch, key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Answers for every learned item of the batch.
 
         Args:
             batch: The tensors of the batch.
-            key: int64 (2,) for dropout, or None.
+            key: int64 (3,) for dropout, or None.
 
         Returns:
             Logits float32 (items, classes) and right classes int32 (items,).
         """
         raise NotImplementedError
 
-    def answers(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
+    def answers(self, batch: Batch, key: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Answers for all that a training step descends: as `scored` does, then what is learned beside that."""
         return [self.scored(batch, key)]
 
-    def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+    def count_learned(self, batch: Batch) -> list[tf.Tensor]:
         """Adds up what the items of `answers` weigh, 1 each unless weighted: a scalar a part, without a forward."""
         raise NotImplementedError
 
     def compile(
-        self, optimizer: keras.optimizers.Optimizer, seed: int = 0, objective: Objective = PLAIN_OBJECTIVE
+        self,
+        optimizer: keras.optimizers.Optimizer,
+        seed: int = 0,
+        objective: Objective = PLAIN_OBJECTIVE,
+        micro_batch_size: int | None = None,
     ) -> None:
         """Sets how the model learns.
 
@@ -67,9 +77,10 @@ class TokenWeightedSteps:
             optimizer: A tf_keras optimizer; its `iterations` is the run's step number.
             seed: Decides what dropout drops; int in [0, 2**31).
             objective: What a training step descends.
+            micro_batch_size: Rows that a replica works on at once, at most; None for all it has.
         """
         super().compile(optimizer=optimizer, loss=None)
-        self.seed, self.objective = seed, objective
+        self.seed, self.objective, self.micro_batch_size = seed, objective, micro_batch_size
         self.loss_mean, self.accuracy_mean = WeightedMean("loss"), WeightedMean("accuracy")
         self.means_beside = [WeightedMean("language_modeling_loss")] if objective.language_modeling_weight else []
         self.last_step = LastStep()
@@ -79,20 +90,38 @@ class TokenWeightedSteps:
         """What `fit` reports: loss in nats, the share of right answers, and the losses of what is learned beside."""
         return [self.loss_mean, self.accuracy_mean, *self.means_beside]
 
-    def train_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Makes one optimizer update from the batches of all replicas."""
-        scales = self.scales(batch)
-        with tf.GradientTape() as tape:
-            scored, *beside = self.answers(batch, dropout_key(self.seed, self.optimizer.iterations))
-            losses = [self.descended(*scored), *(cross_entropy(*answers) for answers in beside)]
-            loss = tf.add_n([scale * tf.reduce_sum(part) for scale, part in zip(scales, losses, strict=True)])
-        # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
-        gradients = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(loss, self.trainable_variables)]
+    def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
+        """Makes one optimizer update from the rows of all replicas; how they are cut into parts changes nothing."""
+        gradients, loss, sums = self.descend(batch)
         finite = update_if_finite(self.optimizer, gradients, self.trainable_variables, loss, self.last_step)
-        for mean, part in zip(self.means_beside, losses[1:], strict=True):
-            mean.update_state(part, finite)
-        self.record(*self.judge(*scored), finite)
-        return {metric.name: metric.result() for metric in self.metrics}
+        return self.record(tf.where(finite, sums, 0.0))  # what nothing was learned from is not counted
+
+    def descend(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+        """Sums over the parts of this replica's rows, of which only one at a time is in memory.
+
+        Returns:
+            The gradient of every trainable variable and the loss, float32, this replica's share of the effective
+            batch's; and what the metrics are made of, as `measure` gives it.
+        """
+        variables, scales = self.trainable_variables, self.scales(batch)
+        parts, num_parts = cut(batch, self.micro_batch_size)
+
+        def add(index: tf.Tensor, gradients: list[tf.Tensor], loss: tf.Tensor, sums: tf.Tensor) -> tuple:
+            part = {name: value[index] for name, value in parts.items()}
+            key = dropout_key(self.seed, self.optimizer.iterations, part["row_ids"][0])
+            with tf.GradientTape() as tape:
+                scored, *beside = self.answers(part, key)
+                losses = [self.descended(*scored), *(cross_entropy(*answers) for answers in beside)]
+                of_part = tf.add_n([scale * tf.reduce_sum(some) for scale, some in zip(scales, losses, strict=True)])
+            # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
+            found = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(of_part, variables)]
+            gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
+            return index + 1, gradients, loss + of_part, sums + measure(self.judge(*scored), losses[1:])
+
+        zeros = [tf.zeros(variable.shape) for variable in variables]
+        start = (0, zeros, 0.0, tf.zeros((len(self.metrics), 2), tf.float64))
+        # One part at a time is the point of it, whatever the graph would allow.
+        return tf.while_loop(lambda index, *_: index < num_parts, add, start, parallel_iterations=1)[1:]
 
     def descended(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Computes the losses of what is scored as a training step weighs them: float32 (items,)."""
@@ -100,7 +129,7 @@ class TokenWeightedSteps:
         weights = self.objective.class_weights
         return losses * tf.gather(tf.constant(weights), labels) if weights else losses
 
-    def scales(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
+    def scales(self, batch: Batch) -> list[tf.Tensor]:
         """Says by what the sum of each part's losses is multiplied: its weight by its items in the effective batch.
 
         Known before any forward pass, so that sums of gradients may come from parts of the batch.
@@ -109,11 +138,11 @@ class TokenWeightedSteps:
         counts = [over_replicas(number) for number in self.count_learned(batch)]
         return [tf.math.divide_no_nan(weight, number) for weight, number in zip(weights, counts, strict=False)]
 
-    def test_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+    def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Scores a batch without dropout."""
-        return self.record(*self.losses(batch, key=None))
+        return self.record(measure(self.losses(batch, key=None), []))
 
-    def losses(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
+    def losses(self, batch: Batch, key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns what `judge` does of a batch."""
         return self.judge(*self.scored(batch, key))
 
@@ -121,11 +150,45 @@ class TokenWeightedSteps:
         """Returns -log p of the right class, float32 (items,), and whether it was the likeliest, bool (items,)."""
         return cross_entropy(logits, labels), tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
 
-    def record(self, nll: tf.Tensor, right: tf.Tensor, counts: bool | tf.Tensor = True) -> dict[str, tf.Tensor]:
-        """Adds a batch to the metrics of what is scored, if it counts, and returns them."""
-        self.loss_mean.update_state(nll, counts)
-        self.accuracy_mean.update_state(right, counts)
-        return {metric.name: metric.result() for metric in (self.loss_mean, self.accuracy_mean)}
+    def record(self, sums: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Adds what `measure` gives of a batch to the metrics it is of, and returns those."""
+        metrics = self.metrics[: sums.shape[0]]
+        for metric, of_metric in zip(metrics, tf.unstack(sums), strict=True):
+            metric.update_state(of_metric)
+        return {metric.name: metric.result() for metric in metrics}
+
+
+def cut(batch: Batch, size: int | None) -> tuple[Batch, tf.Tensor]:
+    """Cuts a batch into as few parts of equally many rows as can be; where rows are missing, padding stands.
+
+    Args:
+        batch: Tensors (rows, ...).
+        size: Rows in a part, at most; None for all.
+
+    Returns:
+        Tensors (parts, rows of a part, ...), and the number of parts.
+    """
+    num_rows = tf.shape(batch["input_ids"])[0]
+    num_parts = -(-num_rows // size) if size else tf.minimum(num_rows, 1)
+    rows_each = -(-num_rows // tf.maximum(num_parts, 1))  # a replica may have no rows at all
+    missing = num_parts * rows_each - num_rows
+
+    def lay_out(name: str, value: tf.Tensor) -> tf.Tensor:
+        filler = IGNORED_LABEL if name == "labels" else 0
+        filled = tf.pad(value, [[0, missing], *[[0, 0]] * (value.shape.rank - 1)], constant_values=filler)
+        return tf.reshape(filled, tf.concat([[num_parts, rows_each], tf.shape(value)[1:]], axis=0))
+
+    return {name: lay_out(name, value) for name, value in batch.items()}, num_parts
+
+
+def measure(judged: tuple[tf.Tensor, tf.Tensor], losses_beside: list[tf.Tensor]) -> tf.Tensor:
+    """Adds up what the metrics are made of: float64 (metrics, 2), each as `sum_and_number`."""
+    return tf.stack([sum_and_number(values) for values in (*judged, *losses_beside)])
+
+
+def sum_and_number(values: tf.Tensor) -> tf.Tensor:
+    """Adds up items, any shape, and counts them: float64 (2,)."""
+    return tf.stack([tf.reduce_sum(tf.cast(values, tf.float64)), tf.cast(tf.size(values), tf.float64)])
 
 
 def over_replicas(number: tf.Tensor) -> tf.Tensor:
