@@ -73,10 +73,10 @@ def exported_chat(base: Path) -> Path:
     """Exports the model of conversations as version 1; returns the folder of versions, which no test may change."""
     from tfft.models.generation_options import GenerationOptions
     from tfft.models.tuned_model import load_tuned
-    from tfft.serving.export import export_model
+    from tfft.serving.export import ExportSettings, export_model
 
-    tuned, options = load_tuned(str(chat_run(base))), GenerationOptions(max_new_tokens=8)
-    return export_model(tuned, base / "savedmodels" / "chat", options, ["!"]).parent
+    settings = ExportSettings(GenerationOptions(max_new_tokens=8), stop=["!"])
+    return export_model(load_tuned(str(chat_run(base))), base / "savedmodels" / "chat", settings).parent
 
 
 def write_chats(path: Path) -> Path:

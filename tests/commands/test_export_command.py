@@ -1,5 +1,4 @@
 import json
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -13,8 +12,10 @@ def hollow(monkeypatch):
     from tfft.serving import export
 
     monkeypatch.setattr(export, "ServedClassifier", lambda tuned: SimpleNamespace(signatures=dict))
-    monkeypatch.setattr(tf.saved_model, "save", lambda served, folder, signatures: Path(folder).mkdir())
+    monkeypatch.setattr(tf.saved_model, "save", lambda served, folder, signatures: None)
     monkeypatch.setattr(export, "check_parity", lambda folder, tuned: 33)
+    for name in ("write_warmup", "write_deployment"):
+        monkeypatch.setattr(export, name, lambda *given: None)
 
 
 def test_export_writes_a_version_and_says_where(invoke, run, tmp_path, hollow):

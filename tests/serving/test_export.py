@@ -12,7 +12,7 @@ from tfft.models.generation_options import GenerationOptions
 from tfft.models.tuned_model import load_tuned
 from tfft.runtime import claim
 from tfft.serving import export, parity
-from tfft.serving.export import export_model
+from tfft.serving.export import ExportSettings, export_model
 from tfft.serving.saved_model import ask
 
 
@@ -21,12 +21,13 @@ def hollow(monkeypatch):
     """Writes an empty SavedModel and compares nothing, where a test is about folders; the rest takes seconds."""
 
     def save(served, folder, signatures):
-        Path(folder).mkdir(parents=True)
         (Path(folder) / "saved_model.pb").write_text(f"written after {sorted(Path(folder).parent.iterdir())}")
 
     monkeypatch.setattr(export, "ServedClassifier", lambda tuned: SimpleNamespace(signatures=dict))
     monkeypatch.setattr(tf.saved_model, "save", save)
     monkeypatch.setattr(export, "check_parity", lambda folder, tuned: 7)
+    for name in ("write_warmup", "write_deployment"):
+        monkeypatch.setattr(export, name, lambda *given: None)
 
 
 @pytest.fixture
@@ -52,6 +53,15 @@ def test_exports_are_numbered_from_1_and_change_nothing_before(tuned, tmp_path, 
         before = after
     assert list(before) == ["1", "1/saved_model.pb", "2", "2/saved_model.pb", "3", "3/saved_model.pb"]
     assert caplog.text.count("The export answers as the model does on 7 texts, in a process of its own.") == 3
+
+
+def test_the_oldest_versions_go_where_few_are_to_stay(tuned, tmp_path, hollow, caplog):
+    for _ in range(3):
+        export_model(tuned, tmp_path)
+    with caplog.at_level(logging.INFO, logger="tfft"):
+        export_model(tuned, tmp_path, ExportSettings(keep=2))
+    assert names(tmp_path) == ["3", "4"]
+    assert "Deleted, as --keep asks: 1, 2." in caplog.text
 
 
 def test_an_export_goes_on_from_the_newest_version(tuned, tmp_path, hollow):
@@ -103,7 +113,7 @@ def test_tampered_weights_are_not_published(tmp_path_factory, tmp_path, in_this_
 
 def test_an_interrupted_export_leaves_nothing(tuned, tmp_path, hollow, monkeypatch):
     def interrupt(*arguments, **options):
-        (tmp_path / ".1.partial").mkdir()
+        assert (tmp_path / ".1.partial").is_dir()
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tf.saved_model, "save", interrupt)
@@ -116,9 +126,9 @@ def test_a_classifier_takes_no_options_of_a_language_model(tuned, tmp_path):
     with pytest.raises(
         UsageError, match=r"is a classifier and writes no text. Expected no options of a language model"
     ):
-        export_model(tuned, tmp_path / "reviews", GenerationOptions(max_new_tokens=5))
+        export_model(tuned, tmp_path / "reviews", ExportSettings(GenerationOptions(max_new_tokens=5)))
     with pytest.raises(UsageError, match=r"is a classifier and writes no text"):
-        export_model(tuned, tmp_path / "reviews", stop=["x"])
+        export_model(tuned, tmp_path / "reviews", ExportSettings(stop=["x"]))
     assert names(tmp_path) == []
 
 

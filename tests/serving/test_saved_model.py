@@ -77,9 +77,10 @@ def test_the_graph_holds_core_operations_only(request, folder):
     assert not [name for name in names if not hasattr(tf.raw_ops, name)]
 
 
-def test_an_export_has_no_assets_and_no_hidden_files(versions):
-    files = sorted(str(path.relative_to(versions)) for path in versions.rglob("*") if path.is_file())
+def test_an_export_has_no_assets_but_its_warmup_and_no_hidden_files(versions):
+    files = sorted(str(path.relative_to(versions)) for path in (versions / "1").rglob("*") if path.is_file())
     assert files == [
+        "1/assets.extra/tf_serving_warmup_requests",
         "1/fingerprint.pb",
         "1/saved_model.pb",
         "1/variables/variables.data-00000-of-00001",

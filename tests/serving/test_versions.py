@@ -1,7 +1,7 @@
 import pytest
 
 from tfft.errors import UsageError
-from tfft.serving.versions import newest_version, next_version
+from tfft.serving.versions import drop_old_versions, newest_version, next_version
 
 
 def save(folder):
@@ -60,3 +60,15 @@ def test_a_folder_without_versions_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match=rf"{name} holds no SavedModel. Expected .* integer versions.* tfft export"):
         newest_version(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("keep", "left", "dropped"), [(0, 3, []), (5, 3, []), (3, 3, []), (2, 2, ["9"]), (1, 1, ["9", "10"])]
+)
+def test_the_oldest_versions_are_dropped(tmp_path, keep, left, dropped):
+    for name in ("9", "10", "11"):
+        save(tmp_path / name)
+    save(tmp_path / "serving")
+    assert drop_old_versions(tmp_path, keep) == dropped
+    assert len([*tmp_path.iterdir()]) == 4 - len(dropped)
+    assert newest_version(tmp_path) == tmp_path / "11"

@@ -1,8 +1,8 @@
 """From a model to the next version of a SavedModel, published only when it answers as the model does."""
 
 import logging
-import shutil
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
@@ -12,10 +12,13 @@ from tfft.models.generation_options import GenerationOptions
 from tfft.models.tuned_model import TunedModel
 from tfft.runtime import claim
 from tfft.serving.classification import ServedClassifier
+from tfft.serving.deployment import write_deployment
 from tfft.serving.language_model import ServedLanguageModel
 from tfft.serving.language_parity import check_language_parity
 from tfft.serving.parity import check_parity
-from tfft.serving.versions import next_version
+from tfft.serving.versions import drop_old_versions, next_version
+from tfft.serving.warmup import write_warmup
+from tfft.whole_files import write_folder
 
 Served = ServedClassifier | ServedLanguageModel
 Check = Callable[[Path], int]
@@ -25,18 +28,31 @@ TAKING_THE_LIKELIEST = GenerationOptions()
 logger = logging.getLogger(__name__)
 
 
-def export_model(
-    tuned: TunedModel, folder: Path, options: GenerationOptions = TAKING_THE_LIKELIEST, stop: Sequence[str] = ()
-) -> Path:
+@dataclass(frozen=True)
+class ExportSettings:
+    """How a model is exported.
+
+    Attributes:
+        options: How a language model continues a prompt.
+        stop: Texts that end its completions.
+        keep: Versions that stay, the new one among them; 0 keeps all.
+    """
+
+    options: GenerationOptions = TAKING_THE_LIKELIEST
+    stop: Sequence[str] = ()
+    keep: int = 0
+
+
+def export_model(tuned: TunedModel, folder: Path, settings: ExportSettings = ExportSettings()) -> Path:
     """Writes a SavedModel aside, compares it with the model in another process, and gives it its name.
 
-    A server that polls the folder sees a version whole or not at all.
+    A server that polls the folder sees a version whole or not at all. What a server, a cluster and a person need beside
+    it comes into `folder/serving`.
 
     Args:
         tuned: What to export.
         folder: `savedmodels/NAME`; versions are the integers in it.
-        options: How a language model continues a prompt.
-        stop: Texts that end its completions.
+        settings: How.
 
     Returns:
         The new version's folder.
@@ -48,13 +64,25 @@ def export_model(
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{folder} is a file. Expected a folder of versions. Pass another --output.")
-    served, check = _serve(tuned, options, stop)
+    served, check = _serve(tuned, settings)
     with claim(folder):
-        return _publish(served, check, folder)
+        version = next_version(folder)
+        signatures = served.signatures()
+        with write_folder(folder / str(version)) as partial:
+            tf.saved_model.save(served, str(partial), signatures=signatures)
+            compared = check(partial)
+            write_warmup(partial, folder.name, signatures)
+        write_deployment(folder, str(version), tuned, signatures, settings.options)
+        dropped = drop_old_versions(folder, settings.keep)
+    logger.info("The export answers as the model does on %d texts, in a process of its own.", compared)
+    if dropped:
+        logger.info("Deleted, as --keep asks: %s.", ", ".join(dropped))
+    return folder / str(version)
 
 
-def _serve(tuned: TunedModel, options: GenerationOptions, stop: Sequence[str]) -> tuple[Served, Check]:
+def _serve(tuned: TunedModel, settings: ExportSettings) -> tuple[Served, Check]:
     """Makes the served form of a model, and what holds a SavedModel of it to the model."""
+    options, stop = settings.options, settings.stop
     if tuned.task.head == "language-model":
         served = ServedLanguageModel(tuned, options, stop)
         return served, lambda partial: check_language_parity(partial, tuned, options, stop)
@@ -64,17 +92,3 @@ def _serve(tuned: TunedModel, options: GenerationOptions, stop: Sequence[str]) -
             "Leave out those that say how a prompt is continued."
         )
     return ServedClassifier(tuned), lambda partial: check_parity(partial, tuned)
-
-
-def _publish(served: Served, check: Check, folder: Path) -> Path:
-    version = next_version(folder)
-    partial = folder / f".{version}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        tf.saved_model.save(served, str(partial), signatures=served.signatures())
-        compared = check(partial)
-        partial.rename(folder / str(version))
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    logger.info("The export answers as the model does on %d texts, in a process of its own.", compared)
-    return folder / str(version)
