@@ -4,7 +4,15 @@ import math
 import numpy as np
 import pytest
 
-from tfft.metrics import SMALLEST_PROBABILITY, class_scores, classification_metrics, confusion_matrix, token_metrics
+from tfft.metrics import (
+    SMALLEST_PROBABILITY,
+    class_losses,
+    class_scores,
+    classification_metrics,
+    confusion_matrix,
+    multi_label_metrics,
+    token_metrics,
+)
 
 NAMES = ("bad", "fair", "good")
 
@@ -139,3 +147,41 @@ def test_class_scores_of_one_class():
         "f1": pytest.approx(8 / 11),
         "support": 6,
     }
+
+
+def make_decisions(num_records, seed=0, classes=3):
+    random = np.random.default_rng(seed)
+    return random.random((num_records, classes)), random.integers(0, 2, (num_records, classes))
+
+
+def test_multi_label_metrics_count_every_class_of_every_record():
+    probabilities, labels = make_decisions(80)
+    metrics = multi_label_metrics(probabilities, labels, NAMES)
+    said = (probabilities >= 0.5).astype(int)
+    for index, name in enumerate(NAMES):
+        expected = scores_by_counting(labels[:, index], said[:, index], 1)
+        assert metrics["per_class"][name] == pytest.approx(expected)
+    assert metrics["micro_f1"] == pytest.approx(scores_by_counting(labels.ravel(), said.ravel(), 1)["f1"])
+    assert metrics["macro_f1"] == pytest.approx(np.mean([scores["f1"] for scores in metrics["per_class"].values()]))
+    assert metrics["subset_accuracy"] == np.mean((labels == said).min(axis=1))
+    assert metrics["hamming_loss"] == pytest.approx(np.mean(labels != said))
+    nats = [-math.log(p if right else 1 - p) for p, right in zip(probabilities.ravel(), labels.ravel(), strict=True)]
+    assert metrics["loss"] == pytest.approx(np.mean(nats))
+    assert metrics["num_records"] == 80
+    json.dumps(metrics)
+
+
+def test_multi_label_metrics_of_records_of_no_class():
+    metrics = multi_label_metrics(np.full((4, 2), 0.1), np.zeros((4, 2), int), ("a", "b"))
+    assert (metrics["subset_accuracy"], metrics["micro_f1"], metrics["macro_f1"], metrics["hamming_loss"]) == (
+        1,
+        0,
+        0,
+        0,
+    )
+    assert metrics["loss"] == pytest.approx(-math.log(0.9))
+
+
+def test_losses_are_finite_where_what_is_right_seems_impossible():
+    assert class_losses(np.float32([[0.0, 1.0]]), np.array([0])).tolist() == [pytest.approx(-math.log(2**-126))]
+    assert np.isfinite(class_losses(np.array([[0.0, 1.0]]), np.array([[1, 0]]))).all()

@@ -60,6 +60,25 @@ def chat_run(base: Path) -> Path:
 
 
 @functools.cache
+def multi_label_run(base: Path) -> Path:
+    """Tunes a classifier of pairs that may be of several classes; returns its run folder, which no test may change."""
+    settings = {"max_steps": 40, "learning_rate": 3e-3, "batch_size": 8, "epochs": 60, "validation_fraction": 0.2}
+    return _tune(base / "multi_label", write_pairs(base / "pairs.jsonl"), **settings)
+
+
+def write_pairs(path: Path) -> Path:
+    """Writes 36 pairs of texts, some without a second; the classes of a pair are those of its texts."""
+    records = []
+    for number in range(36):
+        first, second = LABELS[number % 3], LABELS[number // 3 % 4] if number // 3 % 4 < 3 else None
+        pair = second and f"{TEXTS[second][number % 4]} {number}."
+        text, label = f"{TEXTS[first][number % 4]} {number}.", sorted({first, second or first} - {"fair"})
+        records.append({"text": text, "text_pair": pair, "label": label})
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+@functools.cache
 def exported(base: Path) -> Path:
     """Exports the classifier as version 1; returns the folder of versions, which no test may change."""
     from tfft.models.tuned_model import load_tuned

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+LEAST_PROBABILITY = 0.5  # of a class that is said to fit, where several may: the more likely of yes and no
 SMALLEST_PROBABILITY = np.finfo(np.float32).tiny  # keeps -log finite where a float32 probability rounded to zero
 
 
@@ -42,8 +43,7 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, names:
     """
     confusion = confusion_matrix(labels, probabilities.argmax(axis=-1), len(names))
     per_class = {name: class_scores(confusion, index) for index, name in enumerate(names)}
-    right = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    nll = -np.log(np.maximum(right, SMALLEST_PROBABILITY))
+    nll = class_losses(probabilities, labels)
     return {
         "loss": float(nll.mean()) if len(nll) else math.nan,
         "accuracy": float(np.trace(confusion) / max(len(labels), 1)),
@@ -54,6 +54,50 @@ def classification_metrics(probabilities: np.ndarray, labels: np.ndarray, names:
     }
 
 
+def multi_label_metrics(probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, Any]:
+    """Scores a classifier of texts of any number of classes, each said to fit where its probability is at least 0.5.
+
+    Args:
+        probabilities: float (rows, classes).
+        labels: int (rows, classes), 1 where the class is right and 0 where it is not.
+        names: The classes' names, in order.
+
+    Returns:
+        `loss` (nats a class of a row), `subset_accuracy` (share of rows with exactly the right classes), `micro_f1`,
+        `macro_f1`, `hamming_loss` (share of wrong classes of rows), `num_records`, and `per_class` as
+        `classification_metrics` has it.
+    """
+    said, right = probabilities >= LEAST_PROBABILITY, labels == 1
+    counts = np.stack([(said & right).sum(axis=0), said.sum(axis=0), right.sum(axis=0)], axis=1)
+    per_class = {name: f1_scores(*count) for name, count in zip(names, counts, strict=True)}
+    return {
+        "loss": float(class_losses(probabilities, labels).mean()) if len(labels) else math.nan,
+        "subset_accuracy": float((said == right).all(axis=1).mean()) if len(labels) else 0.0,
+        "micro_f1": f1_scores(*counts.sum(axis=0))["f1"],
+        "macro_f1": float(np.mean([scores["f1"] for scores in per_class.values()])),
+        "hamming_loss": float((said != right).mean()) if len(labels) else 0.0,
+        "num_records": len(labels),
+        "per_class": per_class,
+    }
+
+
+def class_losses(probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Computes -log p of what is right, float64, in nats.
+
+    Args:
+        probabilities: float (rows, classes).
+        labels: int (rows,), the right class of each row; or (rows, classes), whether each class is right.
+
+    Returns:
+        A number for every label.
+    """
+    if labels.ndim == 1:
+        right = probabilities[np.arange(len(labels)), labels]
+    else:
+        right = np.where(labels == 1, probabilities, 1 - probabilities)
+    return -np.log(np.maximum(right.astype(np.float64), SMALLEST_PROBABILITY))
+
+
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
     """Counts how often each class was predicted for each right one: int (classes, classes), right by predicted."""
     cells = np.bincount(labels * num_classes + predictions, minlength=num_classes**2)
@@ -62,8 +106,12 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
 
 def class_scores(confusion: np.ndarray, index: int) -> dict[str, float]:
     """Precision, recall, F1 and support of one class; 0 where a share has nothing to share."""
-    hits = float(confusion[index, index])
-    predicted, support = float(confusion[:, index].sum()), float(confusion[index].sum())
+    return f1_scores(confusion[index, index], confusion[:, index].sum(), confusion[index].sum())
+
+
+def f1_scores(hits: float, predicted: float, support: float) -> dict[str, float]:
+    """Precision, recall and F1 of so many right ones among those predicted and those there are; 0 where none is."""
+    hits, predicted, support = float(hits), float(predicted), float(support)
     return {
         "precision": hits / predicted if predicted else 0.0,
         "recall": hits / support if support else 0.0,

@@ -15,6 +15,7 @@ from tfft.data.encoding import Encoder, tokenize
 from tfft.data.records import Records, read_records
 from tfft.errors import DataError
 from tfft.models.tokenization import train_tokenizer
+from tfft.tasks.classification import allow_several
 from tfft.tasks.formatting import Formatting
 from tfft.tasks.registry import TASKS
 from tfft.tasks.task import IGNORED_LABEL, Example, RecordError, Segment, Task
@@ -115,6 +116,31 @@ def test_encoding_numbers_the_classes(tokenizer):
 def test_encoding_knows_a_class_by_its_name(values, tokenizer):
     records = in_memory(text=["a", "b", "c"], label=values)
     assert Encoder(CLASSIFICATION, tokenizer, 64, ("0", "1")).encode(records)["labels"][:] == [1, 0, 1]
+
+
+def test_encoding_marks_every_class_that_fits(tokenizer):
+    records = in_memory(text=["a", "b", "c"], label=[["good"], [], ["good", "bad"]])
+    rows = Encoder(allow_several(CLASSIFICATION), tokenizer, 64, LABELS).encode(records)
+    assert rows["labels"][:] == [[0, 1], [0, 0], [1, 1]]
+    assert rows.features["labels"] == datasets.List(datasets.Value("int8"), length=2)
+
+
+def test_encoding_marks_no_class_of_a_record_to_predict(tokenizer):
+    encoder = Encoder(allow_several(CLASSIFICATION), tokenizer, 64, LABELS, strict=False)
+    assert encoder.encode(in_memory(text=["a"]))["labels"][:] == [[IGNORED_LABEL] * 2]
+
+
+@pytest.mark.parametrize(
+    ("label", "problem"),
+    [
+        (None, "has no label. Expected one of bad, good. Received: label=None"),
+        (["good", "poor"], "has a label the model does not know. .* Received: label='poor'"),
+    ],
+)
+def test_encoding_refuses_a_list_that_cannot_be_learned(label, problem, tokenizer):
+    records = in_memory(text=["a", "b"], label=[["good"], label])
+    with pytest.raises(DataError, match=f"^Record 2 {problem}"):
+        Encoder(allow_several(CLASSIFICATION), tokenizer, 64, LABELS).encode(records, cached=False)
 
 
 @pytest.mark.parametrize("sequence_length", [2, 3, 4, 5, 8, 13, 64])

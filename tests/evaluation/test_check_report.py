@@ -11,6 +11,7 @@ RESULT = {
     "rows": 1_234,
     "columns": {"text": "string", "label": "int64"},
     "task": "classification",
+    "multi_label": False,
     "findings": [
         {
             "name": "empty",

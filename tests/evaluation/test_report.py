@@ -122,6 +122,20 @@ def test_report_says_what_happened_to_a_classifier(write):
     ]
 
 
+def test_report_says_what_happened_to_a_classifier_of_several_classes(write):
+    manifest = classifier() | {"multi_label": True}
+    metrics = {"loss": 0.2, "subset_accuracy": 0.75, "micro_f1": 0.81, "macro_f1": 0.5, "num_records": 52}
+    manifest["metrics"] = metrics | {"per_class": manifest["metrics"]["per_class"]}
+    worst = [{"text": "Cold soup.", "label": ["a", "<b>"], "prediction": [], "loss": 4.71}]
+    page = write(manifest, HISTORY, worst)
+    assert "A classifier of 2 classes, of which a record may have several, tuned from random weights" in page.text
+    assert "75.0% of 52 validation records get exactly the right classes." in page.text
+    assert "Micro F1 0.810 over all classes of all records" in page.text
+    assert "0.200 nats a class of a record" in page.text
+    assert "Right: a , <b> Model: no class loss 4.71" in page.text
+    assert "What was taken for what" not in page.headings
+
+
 def test_report_says_what_happened_to_a_language_model(write):
     history = [{name: row[name] for name in ("step", "loss", "validation_loss")} for row in HISTORY]
     page = write(language_model(), history, [{"text": "Once upon a time", "loss": 5.1, "num_tokens": 1}])

@@ -22,7 +22,7 @@ def asked(versions, tuned):
 def answer(asked, monkeypatch):
     """The export's answers by signature, for a test to change before it compares them with the model's."""
     answers, expected = copy.deepcopy(asked)
-    monkeypatch.setattr(parity, "classify_texts", lambda tuned, texts: expected)
+    monkeypatch.setattr(parity, "classify_texts", lambda tuned, **columns: expected)
     monkeypatch.setattr(parity, "ask_elsewhere", lambda folder, asked: [answers[name] for name, _ in asked])
     return answers
 

@@ -9,7 +9,7 @@ TEXT = TASKS["text"]
 
 def test_text_learns_the_whole_text_and_its_end(tell):
     assert tell(TEXT, {"text": " We the People\n"}) == [(" We the People\n<|endoftext|>", True)]
-    assert make_example({"text": " We"}) == Example(segments=(Segment(" We", trained=True, ends=True),), label=None)
+    assert make_example({"text": " We"}) == Example(segments=(Segment(" We", trained=True, ends=True),))
 
 
 def test_text_is_split_and_has_no_label_column():

@@ -51,6 +51,29 @@ def test_the_task_is_chosen_by_the_columns_and_laid_out_plainly(records, name, o
     assert (task.name, task.overflow, task.formatting) == (name, overflow, Formatting())
 
 
+@pytest.mark.parametrize(
+    ("labels", "several"),
+    [
+        ([["a"], ["b"]], True),
+        (["a", ["a", "b"]], True),
+        (["a", "['a', 'b']"], True),
+        ([[], []], True),
+        (["a", "[sic]"], False),
+        ([1, 2], False),
+        ([True, None], False),
+    ],
+)
+@pytest.mark.parametrize("column", ["label", "labels"])
+def test_a_list_of_any_record_says_that_several_classes_may_fit(labels, several, column):
+    feature = datasets.Json() if any(isinstance(label, list) for label in labels) else None
+    rows = datasets.Dataset.from_list(
+        [{"text": "x", column: label} for label in labels],
+        features=feature and datasets.Features({"text": datasets.Value("string"), column: feature}),
+    )
+    task = choose_layout(FinetuneConfig(), Records(rows))
+    assert (task.name, task.multi_label) == ("classification", several)
+
+
 def test_a_named_task_is_that():
     assert choose_layout(FinetuneConfig(task="text"), REVIEWS).name == "text"
     with pytest.raises(DataError, match="has no column 'label'"):

@@ -21,7 +21,8 @@ def format_metrics(metrics: dict[str, Any]) -> list[str]:
     if "per_class" not in metrics:
         return lines
     names = [_show(name) for name in metrics["per_class"]]
-    return [*lines, "", *_scores(names, metrics), "", *_confusions(names, metrics["confusion_matrix"])]
+    lines += ["", *_scores(names, metrics)]
+    return [*lines, "", *_confusions(names, metrics["confusion_matrix"])] if "confusion_matrix" in metrics else lines
 
 
 def _scores(names: list[str], metrics: dict[str, Any]) -> list[str]:

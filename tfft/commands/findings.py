@@ -14,7 +14,8 @@ def format_overview(result: dict[str, Any]) -> list[str]:
         result: As `Overview.to_dict` makes it.
     """
     columns = ", ".join(f"{name} ({kind})" for name, kind in result["columns"].items())
-    lines = [f"records: {result['rows']:,}", f"columns: {columns}", f"task: {result['task']}"]
+    several = ", several classes a record" if result["multi_label"] else ""
+    lines = [f"records: {result['rows']:,}", f"columns: {columns}", f"task: {result['task']}{several}"]
     lines += [*_lengths(result["lengths"]), *_truncation(result["truncation"]), *_classes(result["classes"]), ""]
     for finding in result["findings"]:
         lines += _finding(finding)

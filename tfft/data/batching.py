@@ -179,12 +179,13 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
     Args:
         batch: `input_ids` and `segment_ids` int64 (tokens,), all rows one after another; `lengths` int64 (rows,);
-            `width` int64 (1,); and either `token_labels` int64 (tokens,) or `labels` int64 (rows,).
+            `width` int64 (1,); and either `token_labels` int64 (tokens,), or `labels` int64 (rows,), or `class_labels`
+            int64 (rows * classes,).
 
     Returns:
         `input_ids` and `segment_ids`, int32 (rows, width), 0 where padded; `row_ids` int32 (rows,), 0, 1, 2, which a
         row keeps when replicas share the batch out; `labels` int32, either (rows, width) with
-        IGNORED_LABEL where padded, or (rows,).
+        IGNORED_LABEL where padded, or (rows,), or (rows, classes).
     """
     lengths, width = batch["lengths"], batch["width"][0]
 
@@ -192,13 +193,17 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         ragged = tf.RaggedTensor.from_row_lengths(tf.cast(values, tf.int32), lengths, validate=False)
         return ragged.to_tensor(padding, shape=tf.stack([-1, width]))
 
+    if "token_labels" in batch:
+        labels = lay_out(batch["token_labels"], IGNORED_LABEL)
+    elif "class_labels" in batch:
+        labels = tf.reshape(tf.cast(batch["class_labels"], tf.int32), tf.stack([tf.size(lengths), -1]))
+    else:
+        labels = tf.cast(batch["labels"], tf.int32)
     return {
         "input_ids": lay_out(batch["input_ids"], 0),
         "segment_ids": lay_out(batch["segment_ids"], 0),
         "row_ids": tf.range(tf.size(lengths)),
-        "labels": lay_out(batch["token_labels"], IGNORED_LABEL)
-        if "token_labels" in batch
-        else tf.cast(batch["labels"], tf.int32),
+        "labels": labels,
     }
 
 
@@ -225,7 +230,6 @@ def _feed(rows: datasets.Dataset, plan_batch: Callable[[int], Batch], start: int
 def _flatten(table: pa.Table, batch: Batch) -> dict[str, np.ndarray]:
     input_ids = table["input_ids"].combine_chunks()
     labels = table["labels"].combine_chunks()
-    of_tokens = pa.types.is_list(labels.type)
     example_lengths = input_ids.value_lengths().to_numpy(zero_copy_only=False)
     starts = np.cumsum(batch.sizes) - batch.sizes
     segments = np.arange(1, len(example_lengths) + 1) - np.repeat(starts, batch.sizes)
@@ -234,8 +238,16 @@ def _flatten(table: pa.Table, batch: Batch) -> dict[str, np.ndarray]:
         "segment_ids": np.repeat(segments, example_lengths),
         "lengths": np.add.reduceat(example_lengths, starts),
         "width": np.array([batch.width]),
-        "token_labels" if of_tokens else "labels": (labels.flatten() if of_tokens else labels).to_numpy(),
+        **_flatten_labels(labels),
     }
+
+
+def _flatten_labels(labels: pa.Array) -> dict[str, np.ndarray]:
+    if pa.types.is_list(labels.type):
+        return {"token_labels": labels.flatten().to_numpy()}
+    if pa.types.is_fixed_size_list(labels.type):
+        return {"class_labels": labels.flatten().to_numpy()}
+    return {"labels": labels.to_numpy()}
 
 
 def _only(batch: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

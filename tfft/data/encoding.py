@@ -53,7 +53,8 @@ class Encoder:
 
         Returns:
             A row for each stretch of at most `sequence_length` tokens: `input_ids` (list of int32), `labels` (a list
-            of int32 beside them, or one int32 for a class), `record` (int32, which record it is of), `num_cut` (int32,
+            of int32 beside them; or one int32 for a class; or an int8 for every class, 1 if it fits, for a task of any
+            number of them), `record` (int32, which record it is of), `num_cut` (int32,
             tokens of the record that no row holds) and `num_cut_learned` (int32, those that were to be learned).
 
         Raises:
@@ -89,14 +90,15 @@ class Encoder:
         except RecordError as error:
             raise DataError(f"{records.where(index)} {error}") from None
         if self.labels:
-            self._check_label(example, records, index)
+            self._check_labels(example, records, index)
         return example
 
-    def _check_label(self, example: Example, records: Records, index: int) -> None:
-        if example.label is None and not self.strict:
+    def _check_labels(self, example: Example, records: Records, index: int) -> None:
+        if example.labels is None and not self.strict:
             return
-        if example.label not in self.labels:
-            raise DataError(f"{records.where(index)} {tell_label_problem(example.label, self.labels)}")
+        problem = find_label_problem(example.labels, self.labels)
+        if problem:
+            raise DataError(f"{records.where(index)} {problem}")
 
     def _fit(self, parts: list[Part], example: Example, index: int, records: Records) -> list[dict[str, Any]]:
         """Makes the rows of an example: one, or what becomes of it where it is too long for one."""
@@ -139,15 +141,24 @@ class Encoder:
         # A row of no tokens has no last token to classify; an empty text reads as a text that ended.
         return (input_ids, labels) if input_ids else ([self.tokenizer.eos_token_id], [IGNORED_LABEL])
 
-    def _class(self, example: Example) -> int:
-        return IGNORED_LABEL if example.label is None else self.labels.index(example.label)
+    def _class(self, example: Example) -> int | list[int]:
+        if not self.task.multi_label:
+            return IGNORED_LABEL if example.labels is None else self.labels.index(*example.labels)
+        if example.labels is None:
+            return [IGNORED_LABEL] * len(self.labels)
+        return [int(name in example.labels) for name in self.labels]
 
     def _features(self) -> datasets.Features:
         integer = datasets.Value("int32")
         tokens = datasets.List(integer)
-        labels = integer if self.labels else tokens
+        labels = self._class_feature() if self.labels else tokens
         facts = dict.fromkeys(FACTS, integer)
         return datasets.Features({"input_ids": tokens, "labels": labels, **facts})
+
+    def _class_feature(self) -> datasets.Value | datasets.List:
+        # Of a fixed length: that tells the classes of a row from the tokens of one.
+        several = datasets.List(datasets.Value("int8"), length=len(self.labels))
+        return several if self.task.multi_label else datasets.Value("int32")
 
     def _fingerprint(self, records: Records) -> str:
         parts = [
@@ -155,6 +166,7 @@ class Encoder:
             records.rows._fingerprint,
             self.task.name,
             self.task.overflow,
+            self.task.multi_label,
             self.task.formatting.to_dict(),
             self.tokenizer.backend_tokenizer.to_str(),
             self.tokenizer.eos_token_id,
@@ -165,13 +177,17 @@ class Encoder:
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:32]
 
 
-def tell_label_problem(label: str | None, labels: Sequence[str]) -> str:
-    """Says what is wrong with a label, as the end of a sentence that begins with where its record stands.
+def find_label_problem(found: Sequence[str] | None, labels: Sequence[str]) -> str:
+    """Says what is wrong with a record's labels, as the end of a sentence that begins with where it stands, or nothing.
 
     Args:
-        label: The label, or None where there is none.
+        found: The labels, or None where there is none.
         labels: The classes there may be, if they are known.
     """
+    unknown = [None] if found is None else [name for name in found if labels and name not in labels]
+    if not unknown:
+        return ""
+    label = unknown[0]
     problem = "no label" if label is None else "a label the model does not know"
     expected = f"one of {', '.join(labels[:20])}" if labels else "a class"
     return (

@@ -10,7 +10,7 @@ import numpy as np
 from tfft.data.conversations import find_oddities
 from tfft.data.disclosures import find_disclosures
 from tfft.data.duplicates import NearDuplicates, find_conflicts, find_leaked, find_repeated, hash_record
-from tfft.data.encoding import tell_label_problem
+from tfft.data.encoding import find_label_problem
 from tfft.data.findings import KEPT_PLACES, Finding, Tally, make_finding, shorten_reason
 from tfft.data.lines import BrokenLineError, count_blank_lines
 from tfft.data.mojibake import is_misread
@@ -106,7 +106,7 @@ class _Walk:
         if self.task.name == "chat":
             for name, problem in find_oddities(record):
                 self.tally.add(name, index, problem)
-        self._remember(index, text, example.label)
+        self._remember(index, text, example.labels)
 
     def look_back(self) -> None:
         """Compares what was remembered."""
@@ -125,12 +125,9 @@ class _Walk:
         except RecordError as error:
             self.tally.add(error.finding, index, str(error))
             return None
-        except DataError as error:
-            self.tally.add("unfit", index, f"names no class: {error}")
-            return None
-        if self.task.label_column and (example.label is None or (self.labels and example.label not in self.labels)):
-            name = "no-label" if example.label is None else "unknown-label"
-            self.tally.add(name, index, tell_label_problem(example.label, self.labels))
+        problem = self.task.label_column and find_label_problem(example.labels, self.labels)
+        if problem:
+            self.tally.add("no-label" if example.labels is None else "unknown-label", index, problem)
             return None
         return example
 
@@ -138,18 +135,19 @@ class _Walk:
         learned = [segment.text for segment in example.segments if segment.trained]
         if learned and not any(part.strip() for part in learned):
             yield "empty-completion"
+        if example.labels == ():
+            yield "no-class"
         if any(token in text for token in self.special_tokens):
             yield "special-tokens"
         if is_misread(text):
             yield "mojibake"
         yield from find_disclosures(text)
 
-    def _remember(self, index: int, text: str, label: str | None) -> None:
+    def _remember(self, index: int, text: str, labels: tuple[str, ...] | None) -> None:
         digest = hash_record(text)
         self.hashes.append(digest)
-        self.with_label.append(digest if label is None else hash_record(f"{digest} {label}"))
-        if label is not None:
-            self.classes[label] += 1
+        self.with_label.append(digest if labels is None else hash_record(f"{digest} {sorted(labels)}"))
+        self.classes.update(labels or ())
         if self.near and self.near.add(index, text, digest):
             self.tally.add("near-duplicates", index)
 
@@ -196,15 +194,16 @@ def inspect_blank_lines(records: Records) -> list[Finding]:
     return [make_finding("blank-lines", sum(counts.values()), counts)] if counts else []
 
 
-def inspect_classes(classes: dict[str, int], where: str) -> list[Finding]:
+def inspect_classes(classes: dict[str, int], where: str, multi_label: bool = False) -> list[Finding]:
     """Judges how records are spread over classes.
 
     Args:
         classes: The name of a class -> its records.
         where: The records, for a message.
+        multi_label: Whether a record is of any number of them.
     """
     try:
-        order_labels(classes, where)
+        order_labels(classes, where, multi_label)
     except DataError as error:
         return [make_finding("one-class", len(classes), (), str(error))]
     commonest = max(classes.values())

@@ -1,5 +1,7 @@
 """Examples as the model sees them: token by token, and which of them it learns."""
 
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from transformers import PreTrainedTokenizerFast
@@ -19,7 +21,7 @@ class SeenExample:
     Attributes:
         place: Where its record stands.
         tokens: The text of each token, and whether it is learned.
-        label: The class, where the task has classes.
+        label: The class or the classes, where the task has such.
     """
 
     place: str
@@ -46,10 +48,16 @@ def _see(row: dict, encoder: Encoder, records: Records) -> SeenExample:
     texts = [show_token(encoder.tokenizer, token) for token in row["input_ids"]]
     place = records.where(row["record"])
     if encoder.labels:
-        return SeenExample(place, tuple((text, False) for text in texts), encoder.labels[row["labels"]])
+        return SeenExample(place, tuple((text, False) for text in texts), _name(row["labels"], encoder.labels))
     # The first token of a row has nothing before it to be told from.
     learned = [index > 0 and label != IGNORED_LABEL for index, label in enumerate(row["labels"])]
     return SeenExample(place, tuple(zip(texts, learned, strict=True)))
+
+
+def _name(classes: int | list[int], labels: Sequence[str]) -> str:
+    if isinstance(classes, int):
+        return labels[classes]
+    return ", ".join(itertools.compress(labels, classes)) or "no class"
 
 
 def show_token(tokenizer: PreTrainedTokenizerFast, token: int) -> str:

@@ -16,6 +16,15 @@ def read_numbers(rows: datasets.Dataset, column: str) -> np.ndarray:
     return _choose(rows, rows.data.column(column).chunks)
 
 
+def read_classes(rows: datasets.Dataset) -> np.ndarray:
+    """Reads the labels of a classifier's rows: int (rows,), or where several may fit 1 and 0, (rows, classes)."""
+    feature = rows.features["labels"]
+    if not isinstance(feature, datasets.List):
+        return read_numbers(rows, "labels")
+    chunks = [chunk.flatten().to_numpy().reshape(-1, feature.length) for chunk in rows.data.column("labels").chunks]
+    return _choose(rows, chunks or [np.zeros((0, feature.length), int)])
+
+
 def read_lengths(rows: datasets.Dataset, column: str) -> np.ndarray:
     """Counts the items of every list in a column, int (rows,), without reading one of them."""
     return _choose(rows, [chunk.value_lengths() for chunk in rows.data.column(column).chunks])

@@ -95,6 +95,7 @@ RULES = {
         "warns", "record{s} with text that was decoded wrongly", "Decode the source as UTF-8, and write it anew."
     ),
     "secrets": Rule("warns", "record{s} that seem{one} to hold a secret", "Remove it and renew it: models repeat."),
+    "no-class": Rule("notes", "record{s} of no class", "Nothing, if none fits: that is learned, too."),
     "over-long": Rule("notes", "record{s} longer than a row", "See what is cut, --sequence-length and --overflow."),
     "e-mail": Rule("notes", "record{s} with an e-mail address", "Remove the addresses that are private."),
     "unread-columns": Rule(

@@ -6,7 +6,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from tfft.data.rows import read_lengths, read_numbers
+from tfft.data.rows import read_classes, read_lengths, read_numbers
 from tfft.tasks.task import IGNORED_LABEL
 
 NUM_BARS = 24  # of a histogram, about
@@ -49,8 +49,9 @@ def count_tokens(rows: datasets.Dataset, num_records: int) -> TokenCounts:
 
 def _count_learned(rows: datasets.Dataset) -> np.ndarray:
     """Counts the tokens that each row teaches; a row's first has nothing before it to be told from."""
-    if not isinstance(rows.features["labels"], datasets.List):
-        return (read_numbers(rows, "labels") != IGNORED_LABEL).astype(int)
+    feature = rows.features["labels"]
+    if not isinstance(feature, datasets.List) or feature.length > 0:  # one of the row, or one of every class
+        return (read_classes(rows).reshape(len(rows), -1)[:, 0] != IGNORED_LABEL).astype(int)
     counts = []
     # Batch by batch: the labels of all rows may be more than memory holds.
     for batch in rows.select_columns(["labels"]).with_format("arrow").iter(1000):

@@ -27,7 +27,7 @@ def write_check_report(path: Path, result: dict[str, Any], examples: Sequence[Se
         "What was found": _findings(result["findings"]),
         "Lengths": _lengths(result),
         "What is cut": _truncation(result["truncation"]),
-        "Classes": _classes(result["classes"]),
+        "Classes": _classes(result["classes"], result["rows"] if result["multi_label"] else None),
         "Columns": make_facts((name, mark_code(kind)) for name, kind in result["columns"].items()),
         "What the model sees": _examples(examples),
     }
@@ -37,7 +37,8 @@ def write_check_report(path: Path, result: dict[str, Any], examples: Sequence[Se
 
 def _figures(result: dict[str, Any]) -> str:
     lengths, severities = result["lengths"], [finding["severity"] for finding in result["findings"]]
-    figures = [("Records", number(result["rows"]), f"task {escape(result['task'])}")]
+    several = ", several classes a record" if result["multi_label"] else ""
+    figures = [("Records", number(result["rows"]), f"task {escape(result['task'])}{several}")]
     if lengths:
         figures += [
             ("Tokens", number(lengths["total"]), f"{number(result['truncation']['learned_tokens'])} learned an epoch"),
@@ -98,8 +99,8 @@ def _truncation(truncation: dict[str, Any]) -> str:
     return make_facts(facts.items())
 
 
-def _classes(classes: dict[str, int]) -> str:
-    largest, total = max(classes.values(), default=0), sum(classes.values())
+def _classes(classes: dict[str, int], num_records: int | None) -> str:
+    largest, total = max(classes.values(), default=0), num_records or sum(classes.values())
     rows = [
         [
             mark_name(name),
@@ -111,7 +112,8 @@ def _classes(classes: dict[str, int]) -> str:
     if not rows:
         return ""
     head = ("Class", "Share", "Records")
-    shown = make_table("scores", head, rows[:OPEN_CLASSES])
+    note = '<p class="note">A record may be of several classes, or of none.</p>' if num_records else ""
+    shown = note + make_table("scores", head, rows[:OPEN_CLASSES])
     rest = rows[OPEN_CLASSES:]
     return shown + (
         make_details(f"{count_of(len(rest), 'class')} more", make_table("scores", head, rest)) if rest else ""

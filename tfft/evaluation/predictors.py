@@ -10,6 +10,7 @@ import numpy as np
 from tfft.data.records import Records
 from tfft.errors import UsageError
 from tfft.evaluation.scoring import encode_records, score_rows
+from tfft.metrics import LEAST_PROBABILITY
 from tfft.models.generation_options import GenerationOptions
 from tfft.models.text_generation import TextGenerator
 from tfft.models.tuned_model import TunedModel
@@ -74,15 +75,19 @@ def choose_predictor(
 
 
 def _ask_for_classes(tuned: TunedModel) -> Predictor:
-    """Asks for `prediction`, `probability` and `probabilities` (name to number)."""
+    """Asks for `prediction`, `probability` and `probabilities` (name to number).
+
+    Where several classes may fit, `prediction` lists those that do, the likeliest first; there is no `probability`.
+    """
 
     def predict(records: Records) -> Iterator[dict[str, Any]]:
         # Without the labels: what is predicted may be of classes the model does not know.
         scores = score_rows(tuned, encode_records(tuned, _without(records, unread), strict=False, cached=False))
-        return (_classify(row, tuned.labels) for row in scores["probabilities"])
+        classify = _classify_as_several if tuned.task.multi_label else _classify
+        return (classify(row, tuned.labels) for row in scores["probabilities"])
 
-    unread = (tuned.task.label_column,)
-    columns = ("prediction", "probability", "probabilities")
+    unread = tuned.task.label_columns
+    columns = ("prediction", *(() if tuned.task.multi_label else ("probability",)), "probabilities")
     return Predictor(tuned, columns, unread, SCORED_RECORDS, "", tuned.task.make_example, predict)
 
 
@@ -93,6 +98,13 @@ def _classify(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, A
         "probability": float(probabilities[best]),
         "probabilities": dict(zip(labels, map(float, probabilities), strict=True)),
     }
+
+
+def _classify_as_several(probabilities: np.ndarray, labels: tuple[str, ...]) -> dict[str, Any]:
+    by_name = dict(zip(labels, map(float, probabilities), strict=True))
+    likeliest_first = sorted(by_name, key=lambda name: -by_name[name])
+    chosen = [name for name in likeliest_first if by_name[name] >= LEAST_PROBABILITY]
+    return {"prediction": chosen, "probabilities": by_name}
 
 
 def _ask_for_losses(tuned: TunedModel) -> Predictor:

@@ -51,6 +51,7 @@ def _summary(manifest: dict, identity: dict, metrics: dict) -> str:
     classes, start, rows = manifest.get("labels"), identity.get("model"), manifest.get("training_rows")
     steps, kept = manifest.get("steps"), manifest.get("best_step")
     words = f"A classifier of {count_of(len(classes), 'class')}" if classes else "A language model"
+    words += ", of which a record may have several" if manifest.get("multi_label") else ""
     if start:
         words += f", tuned from {'random weights' if start == 'scratch' else mark_code(start)}"
     if rows is not None:
@@ -67,6 +68,9 @@ def _result(metrics: dict) -> str:
     if "accuracy" in metrics:
         records = count_of(metrics.get("num_records"), "validation record")
         return f"; {percent(metrics['accuracy'])} of {records} are right."
+    if "subset_accuracy" in metrics:
+        records = count_of(metrics.get("num_records"), "validation record")
+        return f"; {percent(metrics['subset_accuracy'])} of {records} get exactly the right classes."
     if "perplexity" in metrics:
         tokens = count_of(metrics.get("num_tokens"), "validation token")
         return f"; its perplexity on {tokens} is {number(metrics['perplexity'])}."
@@ -78,6 +82,8 @@ def _figures(manifest: dict, metrics: dict, history: list[dict[str, float]]) -> 
     epochs = f"{round((steps or 0) / per_epoch, 1):,g} passes over the data" if per_epoch else ""
     figures = (
         ("Accuracy", metrics.get("accuracy"), percent, _commonest(metrics.get("per_class") or {})),
+        ("All classes right", metrics.get("subset_accuracy"), percent, "of the records"),
+        ("Micro F1", metrics.get("micro_f1"), number, "over all classes of all records"),
         ("Macro F1", metrics.get("macro_f1"), number, "mean over the classes"),
         ("Perplexity", metrics.get("perplexity"), number, "1 is certainty"),
         ("Bits per byte", metrics.get("bits_per_byte"), number, "of text"),
@@ -90,6 +96,8 @@ def _figures(manifest: dict, metrics: dict, history: list[dict[str, float]]) -> 
 
 
 def _unit(manifest: dict) -> str:
+    if manifest.get("multi_label"):
+        return "nats a class of a record"
     return "nats a record" if manifest.get("labels") else "nats a token"
 
 
@@ -174,11 +182,17 @@ def _examples(worst: list[dict]) -> str:
 
 
 def _verdict(record: dict) -> str:
-    lines = [f"<p>{word} <b>{mark_name(record[key])}</b></p>" for word, key in VERDICTS if key in record]
+    lines = [f"<p>{word} <b>{_names(record[key])}</b></p>" for word, key in VERDICTS if key in record]
     facts = [f"loss {number(record.get('loss'))}"]
     facts += [f"{percent(record['probability'])} sure"] if "probability" in record else []
     facts += [count_of(record["num_tokens"], "token")] if "num_tokens" in record else []
     return f'<div class="verdict">{"".join(lines)}<p class="note">{", ".join(facts)}</p></div>'
+
+
+def _names(label: Any) -> str:
+    if not isinstance(label, list):
+        return mark_name(label)
+    return ", ".join(map(mark_name, label)) or "no class"
 
 
 def _text(text: str) -> str:

@@ -8,8 +8,9 @@ import numpy as np
 from tfft.data.batching import evaluation_batches
 from tfft.data.encoding import Encoder
 from tfft.data.records import Records
+from tfft.data.rows import read_classes
 from tfft.errors import DataError
-from tfft.metrics import classification_metrics, token_metrics
+from tfft.metrics import classification_metrics, multi_label_metrics, token_metrics
 from tfft.models.tuned_model import TunedModel
 from tfft.tasks.task import IGNORED_LABEL
 
@@ -65,16 +66,17 @@ def measure(tuned: TunedModel, rows: datasets.Dataset, scores: dict[str, np.ndar
         scores: What `score_rows` returned for them.
 
     Returns:
-        As `token_metrics` or `classification_metrics` of `tfft.metrics`.
+        As `token_metrics`, `classification_metrics` or `multi_label_metrics` of `tfft.metrics`.
 
     Raises:
         DataError: No row has a label or a token to score.
     """
     if tuned.task.head == "classifier":
-        labels = rows.with_format("numpy")["labels"][:]
-        known = labels != IGNORED_LABEL
+        labels = read_classes(rows)
+        known = labels.reshape(len(labels), -1)[:, 0] != IGNORED_LABEL
+        score = multi_label_metrics if tuned.task.multi_label else classification_metrics
         if known.any():
-            return classification_metrics(scores["probabilities"][known], labels[known], tuned.labels)
+            return score(scores["probabilities"][known], labels[known], tuned.labels)
     elif scores["num_tokens"].any():
         return token_metrics(scores["nll"], scores["num_tokens"], _count_scored_bytes(tuned, rows))
     raise DataError("There is nothing to score. Expected a label, or a text of two tokens or more. Add records.")

@@ -66,7 +66,7 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
 
     def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Scores the rows that have a label."""
-        return labelled(self.class_logits(batch["input_ids"], batch["segment_ids"], key), batch["labels"])
+        return self.labelled(self.class_logits(batch["input_ids"], batch["segment_ids"], key), batch["labels"])
 
     def answers(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Scores the rows that have a label and, where the objective asks for it, the next tokens of all texts."""
@@ -75,21 +75,34 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
         hidden = encode(self.transformer, batch["input_ids"], batch["segment_ids"], key)
         learned, tokens = next_tokens(of_texts(batch))
         logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
-        classes = labelled(self.classify(hidden, batch["segment_ids"], key), batch["labels"])
+        classes = self.labelled(self.classify(hidden, batch["segment_ids"], key), batch["labels"])
         return [classes, (logits, tf.boolean_mask(tokens, learned))]
 
     def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Adds up the weights of the rows that have a label, and counts the tokens of texts that are learned."""
-        labels, weights = batch["labels"], self.objective.class_weights or (1.0,) * self.config.num_labels
-        # A label below 0 is none: its row is all zeros.
-        counts = [tf.reduce_sum(tf.one_hot(labels, self.config.num_labels) * tf.constant(weights))]
+        weights = tf.constant(self.objective.class_weights or (1.0,) * self.config.num_labels)
+        counts = [tf.reduce_sum(self.classes_learned(batch["labels"]) * weights)]
         if self.objective.language_modeling_weight:
             counts.append(tf.math.count_nonzero(next_tokens(of_texts(batch))[0]))
         return counts
 
+    def classes_learned(self, labels: tf.Tensor) -> tf.Tensor:
+        """Marks the classes that items are of with 1: float32 (batch, classes)."""
+        # A label below 0 is none: its row is all zeros.
+        return tf.one_hot(labels, self.config.num_labels)
+
+    def labelled(self, logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Makes an item of every row, (batch, classes) and its label, that has one."""
+        learned = labels != IGNORED_LABEL
+        return tf.boolean_mask(logits, learned), tf.boolean_mask(labels, learned)
+
     def predict_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Returns the probability of every class, float32 (batch, classes)."""
-        return {"probabilities": tf.nn.softmax(self.class_logits(batch["input_ids"], batch["segment_ids"]))}
+        """Returns the probability of every class, (batch, classes)."""
+        return {"probabilities": self.probabilities(self.class_logits(batch["input_ids"], batch["segment_ids"]))}
+
+    def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        """Makes probabilities of logits: (batch, classes), the classes of a row 1 together."""
+        return tf.nn.softmax(logits)
 
     def start_head(self, label_tokens: list[list[int]]) -> None:
         """Starts each class at the mean embedding of its name, where a language model already looks for it.
@@ -102,7 +115,34 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
         self.score.kernel.assign(tf.stack(rows, axis=1))
 
 
-HEADS = {"language-model": GPT2LanguageModel, "classifier": GPT2Classifier}
+class GPT2MultiLabelClassifier(GPT2Classifier):
+    """Tells of every class whether a row is of it.
+
+    `labels` are int32 (batch, classes): 1, 0 or IGNORED_LABEL. Every class of a row is an item of its own with two
+    answers, no and yes, whose logits are 0 and the class's. So -log p of the right one is the binary cross-entropy of
+    PyTorch's BCEWithLogitsLoss, and all else is as for any classifier.
+    """
+
+    def classes_learned(self, labels: tf.Tensor) -> tf.Tensor:
+        """Marks every class of a row that has labels."""
+        return tf.cast(labels != IGNORED_LABEL, tf.float32)
+
+    def labelled(self, logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Makes an item of every class of a row that has labels, class after class."""
+        yes, answers = super().labelled(logits, labels)
+        return tf.stack([tf.zeros_like(yes), yes], axis=-1), answers
+
+    def item_classes(self, labels: tf.Tensor) -> tf.Tensor:
+        """Tells the class that each item asks of."""
+        return tf.range(tf.size(labels)) % self.config.num_labels
+
+    def probabilities(self, logits: tf.Tensor) -> tf.Tensor:
+        """Makes probabilities of logits: float64 (batch, classes), each by itself."""
+        # What is nearly certain would be 1 in float32, and its contrary impossible.
+        return tf.sigmoid(tf.cast(logits, tf.float64))
+
+
+MULTI_LABEL = "multi_label_classification"  # `problem_type` in a configuration, as transformers has it
 
 
 def build_model(head: str, config: GPT2Config) -> GPT2LanguageModel | GPT2Classifier:
@@ -110,10 +150,12 @@ def build_model(head: str, config: GPT2Config) -> GPT2LanguageModel | GPT2Classi
 
     Args:
         head: "language-model" or "classifier".
-        config: The architecture; a classifier's number of classes stands in `num_labels`.
+        config: The architecture; a classifier's number of classes stands in `num_labels`, and in `problem_type`
+            whether a row is of any number of them.
     """
     config.use_cache = False
-    model = HEADS[head](config)
+    classifier = GPT2MultiLabelClassifier if config.problem_type == MULTI_LABEL else GPT2Classifier
+    model = (classifier if head == "classifier" else GPT2LanguageModel)(config)
     model.build_in_name_scope()
     return model
 
@@ -122,12 +164,6 @@ def next_tokens(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     """Tells which positions have a next token to learn, bool (batch, sequence_length - 1), and the token itself."""
     labels, segments = batch["labels"][:, 1:], batch["segment_ids"]
     return (labels != IGNORED_LABEL) & (segments[:, 1:] == segments[:, :-1]), labels
-
-
-def labelled(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Keeps the rows, (batch, classes) and (batch,), that have a label."""
-    learned = labels != IGNORED_LABEL
-    return tf.boolean_mask(logits, learned), tf.boolean_mask(labels, learned)
 
 
 def of_texts(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:

@@ -10,7 +10,7 @@ from transformers.activations_tf import ACT2FN
 
 from tfft.data.encoding import tokenize
 from tfft.errors import UsageError
-from tfft.models.gpt2 import GPT2Classifier, GPT2LanguageModel, build_model
+from tfft.models.gpt2 import MULTI_LABEL, GPT2Classifier, GPT2LanguageModel, build_model
 from tfft.models.weight_files import SCORE
 from tfft.models.weights import load_weights
 
@@ -81,11 +81,13 @@ class Shape:
         head: "language-model" or "classifier".
         labels: The classes in order; empty for a language model.
         dropout: Its rates in training.
+        multi_label: Whether a text is of any number of classes instead of one.
     """
 
     head: str
     labels: tuple[str, ...] = ()
     dropout: Dropout = Dropout()
+    multi_label: bool = False
 
 
 def load_model(folder: Path, tokenizer: GPT2TokenizerFast, shape: Shape) -> Model:
@@ -136,7 +138,7 @@ def _prepare_config(config: GPT2Config, tokenizer: GPT2TokenizerFast, shape: Sha
     if shape.labels:
         config.id2label = dict(enumerate(shape.labels))
         config.label2id = {label: index for index, label in enumerate(shape.labels)}
-        config.problem_type = "single_label_classification"
+        config.problem_type = MULTI_LABEL if shape.multi_label else "single_label_classification"
     rates = {
         "embd_pdrop": shape.dropout.embedding,
         "attn_pdrop": shape.dropout.attention,

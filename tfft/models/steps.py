@@ -127,7 +127,11 @@ class TokenWeightedSteps:
         """Computes the losses of what is scored as a training step weighs them: float32 (items,)."""
         losses = cross_entropy(logits, labels, self.objective.label_smoothing)
         weights = self.objective.class_weights
-        return losses * tf.gather(tf.constant(weights), labels) if weights else losses
+        return losses * tf.gather(tf.constant(weights), self.item_classes(labels)) if weights else losses
+
+    def item_classes(self, labels: tf.Tensor) -> tf.Tensor:
+        """Tells the class whose weight each item has: the right one, int32 (items,)."""
+        return labels
 
     def scales(self, batch: Batch) -> list[tf.Tensor]:
         """Says by what the sum of each part's losses is multiplied: its weight by its items in the effective batch.

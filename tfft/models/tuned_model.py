@@ -7,12 +7,14 @@ from typing import Any
 
 from transformers import GPT2TokenizerFast
 
+from tfft.models.gpt2 import MULTI_LABEL
 from tfft.models.loading import Model, Shape, is_classifier, label_names, load_config, load_model
 from tfft.models.origin import describe_origin, resolve_model
 from tfft.models.run_folder import RunFolder
 from tfft.models.tokenization import load_tokenizer
 from tfft.models.weights import save_weights
 from tfft.tasks.chat import jinja_template
+from tfft.tasks.classification import PAIR, allow_several
 from tfft.tasks.formatting import Formatting
 from tfft.tasks.registry import TASKS, build_task
 from tfft.tasks.task import Task
@@ -32,6 +34,7 @@ class TunedModel:
         labels: Its classes in order; empty for a language model.
         sequence_length: Tokens in a row, at most.
         folder: The Hugging Face folder it stands in.
+        pairs: Whether a classifier learned from records that may hold a pair of texts.
     """
 
     model: Model
@@ -40,6 +43,7 @@ class TunedModel:
     labels: tuple[str, ...]
     sequence_length: int
     folder: Path
+    pairs: bool = False
 
 
 def save_tuned(tuned: TunedModel, dtype: str = "float32") -> None:
@@ -79,14 +83,17 @@ def load_tuned(name: str) -> TunedModel:
     manifest = RunFolder(folder.parent).read_manifest() if folder.name == "model" else {}
     task = _read_task(manifest) or TASKS["classification" if is_classifier(config) else "text"]
     labels = label_names(config) if task.head == "classifier" else ()
+    # The configuration tells of other tools' models, too.
+    task = allow_several(task) if labels and config.problem_type == MULTI_LABEL else task
     tokenizer = load_tokenizer(folder)
     return TunedModel(
-        model=load_model(folder, tokenizer, Shape(task.head, labels)),
+        model=load_model(folder, tokenizer, Shape(task.head, labels, multi_label=task.multi_label)),
         tokenizer=tokenizer,
         task=task,
         labels=labels,
         sequence_length=manifest.get("sequence_length", config.n_positions),
         folder=folder,
+        pairs=PAIR in manifest.get("columns", ()),
     )
 
 

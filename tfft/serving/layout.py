@@ -87,7 +87,12 @@ class Form:
         texts = [tf.where(chosen[choice], _fill(blank, columns, size), "") for choice, blank in self._blanks]
         ends = [chosen[choice] & blank.ends for choice, blank in self._blanks]
         return Segments(
-            texts=tf.RaggedTensor.from_tensor(tf.stack(texts, axis=1)),
+            # Not `from_tensor`, which keeps the number of segments as a shape that an empty batch does not have.
+            texts=tf.RaggedTensor.from_row_lengths(
+                tf.reshape(tf.stack(texts, axis=1), [-1]),
+                tf.fill(size, tf.constant(len(texts), tf.int64)),
+                validate=False,
+            ),
             ends=tf.reshape(tf.stack(ends, axis=1), [-1]),
             turns=tf.zeros([size[0] * len(texts)], tf.int32),
             shrinks=tf.tile([blank.shrinks for _, blank in self._blanks], size),

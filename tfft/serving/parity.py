@@ -9,8 +9,10 @@ import numpy as np
 from tfft.data.encoding import Encoder, tokenize
 from tfft.data.records import Records
 from tfft.errors import ParityError
+from tfft.metrics import LEAST_PROBABILITY
 from tfft.models.tuned_model import TunedModel
 from tfft.serving.other_process import Request, ask_elsewhere
+from tfft.tasks.classification import PAIR, TEXT
 
 TOLERANCE = 1e-4  # float32 sums in another order, over a dozen layers
 PROBE_SEED = 0
@@ -50,10 +52,11 @@ def check_parity(folder: Path, tuned: TunedModel) -> int:
         ParityError: It does not load, or tokens, labels or probabilities differ.
     """
     texts = make_probes(tuned)
-    requests = [Request(name, {"text": texts}) for name in ("tokenize", "serving_default")]
-    tokens, answers = ask_elsewhere(folder, requests)
+    # Among the second texts of pairs are blank ones.
+    columns = {TEXT: texts, PAIR: texts[::-1]} if tuned.pairs else {TEXT: texts}
+    tokens, answers = ask_elsewhere(folder, [Request("tokenize", {TEXT: texts}), Request("serving_default", columns)])
     check_tokens(texts, tokens, tuned)
-    _check_answers(texts, answers, tuned)
+    _check_answers(columns, answers, tuned)
     return len(texts)
 
 
@@ -76,8 +79,8 @@ def check_tokens(texts: list[str], answers: dict[str, Any], tuned: TunedModel) -
             )
 
 
-def _check_answers(texts: list[str], answers: dict[str, Any], tuned: TunedModel) -> None:
-    expected = classify_texts(tuned, texts)
+def _check_answers(columns: dict[str, list[str]], answers: dict[str, Any], tuned: TunedModel) -> None:
+    texts, expected = columns[TEXT], classify_texts(tuned, **columns)
     received = np.asarray(answers["probabilities"])
     difference = np.abs(expected - received).max(axis=-1)
     worst = int(difference.argmax())
@@ -86,14 +89,30 @@ def _check_answers(texts: list[str], answers: dict[str, Any], tuned: TunedModel)
             f"The export answers {texts[worst][:40]!r} otherwise. Expected probabilities within {TOLERANCE}. "
             f"Received: a difference of {difference[worst]:.2e}. Nothing was published."
         )
-    names = [tuned.labels[index] for index in received.argmax(axis=-1)]
-    if answers["label"] != names:
+    # Not by `argmax`: several classes may be so sure that their probabilities are 1.
+    likeliest = [
+        {name for name, probability in zip(tuned.labels, row, strict=True) if probability == row.max()}
+        for row in received
+    ]
+    are_right = [label in names for label, names in zip(answers["label"], likeliest, strict=True)]
+    if tuned.task.multi_label:
+        are_right += [_fit(*pair, tuned.labels) for pair in zip(answers["predicted"], received, strict=True)]
+    if not all(are_right):
         raise ParityError("The export's labels are not those of its probabilities. Nothing was published.")
 
 
-def classify_texts(tuned: TunedModel, texts: list[str]) -> np.ndarray:
-    """Classifies texts one at a time by the Python path: float32 (texts, labels)."""
-    rows = datasets.Dataset.from_dict({tuned.task.columns[0]: texts})
+def _fit(predicted: list[str], probabilities: np.ndarray, labels: tuple[str, ...]) -> bool:
+    """Tells whether the classes that are said to fit are those of a probability of at least 0.5, about."""
+    surely, perhaps = (
+        {name for name, probability in zip(labels, probabilities, strict=True) if probability >= least}
+        for least in (LEAST_PROBABILITY + TOLERANCE, LEAST_PROBABILITY - TOLERANCE)
+    )
+    return surely <= {*predicted} - {""} <= perhaps
+
+
+def classify_texts(tuned: TunedModel, text: list[str], text_pair: list[str] | None = None) -> np.ndarray:
+    """Classifies texts or pairs of them one at a time by the Python path: (texts, labels)."""
+    rows = datasets.Dataset.from_dict({TEXT: text} | ({} if text_pair is None else {PAIR: text_pair}))
     encoder = Encoder(tuned.task, tuned.tokenizer, tuned.sequence_length, tuned.labels, strict=False)
     encoded = encoder.encode(Records(rows), cached=False)
     batches = (np.asarray([input_ids], np.int32) for input_ids in encoded["input_ids"])

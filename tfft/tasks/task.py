@@ -56,11 +56,11 @@ class Example:
 
     Attributes:
         segments: The text in order.
-        label: The class, where the task has classes.
+        labels: The classes it is of, where the task has classes; None where the record does not say.
     """
 
     segments: tuple[Segment, ...]
-    label: str | None = None
+    labels: tuple[str, ...] | None = None
 
     @property
     def text(self) -> str:
@@ -83,6 +83,7 @@ class Task:
         completion_columns: The required ones that hold what follows a prompt; none where there are no prompts.
         aliases: Another name a required column may have -> its name.
         formatting: How text is laid out, already at work in `make_example`.
+        multi_label: Whether a record is of any number of classes instead of one.
     """
 
     name: str
@@ -94,11 +95,17 @@ class Task:
     completion_columns: tuple[str, ...] = ()
     aliases: Mapping[str, str] = field(default_factory=dict)
     formatting: Formatting = PLAIN
+    multi_label: bool = False
 
     @property
     def label_column(self) -> str | None:
         """The column that holds the class, or None."""
         return "label" if self.head == "classifier" else None
+
+    @property
+    def label_columns(self) -> tuple[str, ...]:
+        """Every column that may hold the class."""
+        return (self.label_column, *self.aliases) if self.label_column else ()
 
     @property
     def readable_columns(self) -> tuple[str, ...]:

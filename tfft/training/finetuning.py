@@ -16,6 +16,7 @@ from tfft.models.origin import describe_origin
 from tfft.models.run_folder import FINISHED, RunFolder, check_output, open_run
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.runtime import claim, package_versions, set_up_training
+from tfft.tasks.classification import PAIR
 from tfft.training.fitting import fit
 from tfft.training.objectives import make_dropout, make_objective
 from tfft.training.preparation import Preparation, count_cut, prepare
@@ -83,14 +84,22 @@ def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objecti
     _describe(run, prepared, model, objective)
     facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective)
     run.write_manifest(**facts)
-    tuned = TunedModel(model, prepared.tokenizer, prepared.task, prepared.labels, prepared.sequence_length, run.model)
+    tuned = TunedModel(
+        model=model,
+        tokenizer=prepared.tokenizer,
+        task=prepared.task,
+        labels=prepared.labels,
+        sequence_length=prepared.sequence_length,
+        folder=run.model,
+        pairs=PAIR in prepared.records.rows.column_names,
+    )
     if not run.model.exists():
         save_tuned(tuned)
     return tuned
 
 
 def _build(prepared: Preparation, config: FinetuneConfig) -> Model:
-    shape = Shape(prepared.task.head, prepared.labels, make_dropout(config))
+    shape = Shape(prepared.task.head, prepared.labels, make_dropout(config), prepared.task.multi_label)
     if prepared.folder:
         logger.info("Weights: %s.", describe_origin(config.model, prepared.folder))
         return load_model(prepared.folder, prepared.tokenizer, shape)
@@ -104,6 +113,7 @@ def _describe(run: RunFolder, prepared: Preparation, model: Model, objective: Ob
         overflow=prepared.task.overflow,
         labels=list(prepared.labels),
         class_weights=dict(zip(prepared.labels, objective.class_weights, strict=False)),
+        multi_label=prepared.task.multi_label,
         sequence_length=prepared.sequence_length,
         records=prepared.records.name,
         columns=prepared.records.rows.column_names,
@@ -115,8 +125,9 @@ def _describe(run: RunFolder, prepared: Preparation, model: Model, objective: Ob
         **count_cut(prepared.rows),
     )
     logger.info(
-        "Task %s: %s rows to train on, %s to validate on; %s parameters%s.",
+        "Task %s%s: %s rows to train on, %s to validate on; %s parameters%s.",
         prepared.task.name,
+        ", several classes a record" if prepared.task.multi_label else "",
         f"{len(prepared.rows):,}",
         f"{len(prepared.validation_rows):,}",
         f"{model.count_params():,}",

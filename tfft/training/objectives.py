@@ -8,7 +8,7 @@ import datasets
 import numpy as np
 
 from tfft.config import FinetuneConfig
-from tfft.data.rows import read_numbers
+from tfft.data.rows import read_classes
 from tfft.errors import UsageError
 from tfft.models.loading import Dropout
 from tfft.models.objective import Objective
@@ -38,11 +38,16 @@ def make_objective(
         _check_unused(config, task)
     weights = ()
     if config.class_weights:
-        counts = np.bincount(read_numbers(rows, "labels"), minlength=len(labels))
+        counts = _count_classes(read_classes(rows), len(labels))
         weights = make_class_weights(config.class_weights, labels, counts)
         told = ", ".join(f"{label} {weight:.4g}" for label, weight in zip(labels, weights, strict=True))
         logger.info("Class weights: %s.", told)
     return Objective(config.label_smoothing, weights, config.classifier_dropout, config.language_modeling_weight)
+
+
+def _count_classes(classes: np.ndarray, num_classes: int) -> np.ndarray:
+    """Counts the rows of each class."""
+    return np.bincount(classes, minlength=num_classes) if classes.ndim == 1 else (classes == 1).sum(axis=0)
 
 
 def make_class_weights(values: Sequence[str], labels: Sequence[str], counts: np.ndarray) -> tuple[float, ...]:

@@ -90,6 +90,7 @@ class Overview:
             ],
             "lengths": describe_lengths(counts.lengths),
             "classes": self.checked.classes,
+            "multi_label": self.checked.task.multi_label,
             "truncation": {
                 "sequence_length": self.encoder.sequence_length,
                 "overflow": self.checked.task.overflow,
@@ -128,7 +129,7 @@ def check_records(sources: Sequence[str | Path], config: FinetuneConfig) -> Over
 
     checked = check_sources(parse_sources(sources, config.mix), config, special_tokens(tokenizer), near=True)
     if tokenizer is None:
-        held_out = choose_held_out(checked.records, checked.task, config)
+        held_out = choose_held_out(checked, config)
         tokenizer = learn_tokenizer(checked.records, held_out, checked.task, architecture)
     encoder = _make_encoder(checked, tokenizer, sequence_length)
     counts = _count(checked, encoder)
@@ -139,8 +140,8 @@ def check_records(sources: Sequence[str | Path], config: FinetuneConfig) -> Over
 
 def _make_encoder(checked: Checked, tokenizer: GPT2TokenizerFast, sequence_length: int) -> Encoder:
     try:
-        labels = order_labels(checked.classes)
-    except DataError:  # fewer than two, which is a finding
+        labels = order_labels(checked.classes, multi_label=checked.task.multi_label)
+    except DataError:  # too few, which is a finding
         labels = tuple(checked.classes)
     # Not strict: what is too long is counted, not refused.
     return Encoder(checked.task, tokenizer, sequence_length, labels, strict=False)

@@ -2,7 +2,7 @@
 
 import itertools
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ from tfft.models.origin import BASE_FOLDER, SCRATCH, resolve_model
 from tfft.models.tokenization import END_OF_TEXT, PADDING, load_tokenizer, train_tokenizer
 from tfft.models.weight_files import find_weights
 from tfft.runtime import hash_files, hash_text
-from tfft.tasks.classification import name_label, order_labels
+from tfft.tasks.classification import name_labels, order_labels, read_label
 from tfft.tasks.task import Record, RecordError, Segment, Task
 from tfft.training.record_checks import Checked, check_allowed, check_sources, judge
 
@@ -101,8 +101,8 @@ def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) 
     records, task = checked.records, checked.task
     allowed = judge(checked.findings, config.allow, records.name)
     _check_any_left(checked)
-    labels = order_labels(records.rows[task.label_column], records.name) if task.label_column else ()
-    held_out = choose_held_out(records, task, config)
+    labels = order_labels(checked.classes, records.name, task.multi_label) if task.label_column else ()
+    held_out = choose_held_out(checked, config)
     tokenizer = tokenizer or learn_tokenizer(records, held_out, task, architecture)
 
     encoder = Encoder(task, tokenizer, sequence_length, labels)
@@ -164,14 +164,21 @@ def architecture_file(config: FinetuneConfig, folder: Path | None) -> Path:
     return Path(config.model_config) if config.model_config else (folder or BASE_FOLDER) / "config.json"
 
 
-def choose_held_out(records: Records, task: Task, config: FinetuneConfig) -> np.ndarray:
+def choose_held_out(checked: Checked, config: FinetuneConfig) -> np.ndarray:
     """Chooses the records to validate on where no others are named, int (held out,)."""
     if config.validation:
         return np.zeros(0, int)
     # Every source gives its share, and every class within it.
-    sources = records.source_numbers().tolist()
-    labels = map(name_label, records.rows[task.label_column]) if task.label_column else itertools.repeat(None)
-    return hold_out(zip(sources, labels, strict=False), config.validation_fraction, config.seed)
+    sources = checked.records.source_numbers().tolist()
+    classes = _read_classes(checked) if checked.task.label_column else itertools.repeat(None)
+    return hold_out(zip(sources, classes, strict=False), config.validation_fraction, config.seed)
+
+
+def _read_classes(checked: Checked) -> Iterator[str | None]:
+    """Reads the class of every record; of several the rarest, which a share drawn by another would soonest miss."""
+    names = [name for name in checked.task.label_columns if name in checked.records.rows.column_names]
+    for record in checked.records.rows.select_columns(names):
+        yield min(name_labels(read_label(record)) or (None,), key=lambda name: checked.classes.get(name, 0))
 
 
 def learn_tokenizer(records: Records, held_out: np.ndarray, task: Task, architecture: GPT2Config) -> GPT2TokenizerFast:

@@ -65,7 +65,7 @@ def check_sources(
     records.check_columns(task.columns, task.aliases)
     seen = inspect_records(records, task, special_tokens, near=near)
     sound = _leave_out(records, seen)
-    findings = [*seen.findings, *(inspect_classes(seen.classes, records.name) if task.label_column else [])]
+    findings = [*seen.findings, *_judge_classes(seen, task, records)]
 
     validation = None
     if config.validation:
@@ -80,6 +80,10 @@ def check_sources(
         sides=seen.sides,
         num_records=len(records.rows),
     )
+
+
+def _judge_classes(seen: Inspection, task: Task, records: Records) -> list[Finding]:
+    return inspect_classes(seen.classes, records.name, task.multi_label) if task.label_column else []
 
 
 def _check_validation(

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
+from tfft.data.rows import choose_batch_size
 from tfft.errors import UsageError
+from tfft.tasks.classification import allow_several, is_multi_label, read_label
 from tfft.tasks.formatting import MARKERS, Formatting
 from tfft.tasks.registry import build_task, choose_task
 from tfft.tasks.task import Task
@@ -37,7 +39,20 @@ def choose_layout(config: FinetuneConfig, records: Records) -> Task:
     if task.name == "completion" and not formatting.template:
         separator = find_separator(records) if config.separator is None else config.separator
         task = build_task(task.name, replace(formatting, separator=separator))
+    if task.label_column and hold_lists(records, task):
+        task = allow_several(task)
     return task if config.overflow == "auto" else replace(task, overflow=config.overflow)
+
+
+def hold_lists(records: Records, task: Task) -> bool:
+    """Tells whether any of the records has a list of labels."""
+    names = [name for name in task.label_columns if name in records.rows.column_names]
+    labels = records.rows.select_columns(names)
+    for batch in labels.iter(choose_batch_size(labels)):
+        rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
+        if is_multi_label(map(read_label, rows)):
+            return True
+    return False
 
 
 def find_separator(records: Records) -> str:
