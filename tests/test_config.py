@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tfft.config import FinetuneConfig, check_limits, setting
+from tfft.config import ADAPTER_TARGETS, FREEZABLE, FinetuneConfig, check_limits, setting
 from tfft.errors import UsageError
 
 FIELDS = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
@@ -23,6 +23,10 @@ REFUSED = [
     ("epochs", float("inf"), "a finite number"),
     ("epochs", float("nan"), "a finite number"),
     ("max_steps", 0, "a number of at least 1"),
+    ("adapter_rank", -1, "a number of at least 0"),
+    ("adapter_alpha", 0.0, "a number above 0"),
+    ("adapter_targets", ("c_attn", "wte"), f"one of {', '.join(ADAPTER_TARGETS)}"),
+    ("freeze", ("heads",), f"one of {', '.join(FREEZABLE)}"),
     ("batch_size", 0, "a number of at least 1"),
     ("batch_size", -3, "a number of at least 1"),
     ("learning_rate", 0.0, "a number above 0"),
@@ -79,6 +83,8 @@ ALLOWED = [
     ("sequence_length", 2),
     ("epochs", 1e-9),
     ("max_steps", 1),
+    ("adapter_rank", 0),
+    ("adapter_alpha", 0.5),
     ("batch_size", 1),
     ("learning_rate", 1e-12),
     ("warmup_fraction", 0),
@@ -112,6 +118,21 @@ def test_config_refuses_a_value_outside_its_limits(name, value, expected):
 @pytest.mark.parametrize(("name", "value"), ALLOWED)
 def test_config_takes_the_last_value_within_a_limit(name, value):
     assert getattr(FinetuneConfig(**{name: value}), name) == value
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (
+            {"model": "scratch"},
+            "random weights learn little.*--model='scratch' --adapter-rank=8. Leave",
+        ),
+        ({"freeze": ("mlp",)}, "frozen already. Received: --adapter-rank=8 --freeze='mlp'. Leave --freeze out"),
+    ],
+)
+def test_config_refuses_what_adapters_make_no_sense_with(settings, message):
+    with pytest.raises(UsageError, match=message):
+        FinetuneConfig(adapter_rank=8, **settings)
 
 
 def test_every_limit_is_tested():

@@ -10,6 +10,10 @@ from tfft.errors import UsageError
 # As `tfft.tasks.registry` has them; a test holds the two together, so that `--help` need not build the tasks.
 TASK_NAMES = ("chat", "instruction", "completion", "question-answering", "classification", "text")
 
+# What --adapter-targets and --freeze may name; a test holds the second to `tfft.models.freezing`.
+ADAPTER_TARGETS = ("all-linear", "c_attn", "c_proj", "c_fc", "attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+FREEZABLE = ("embeddings", "token-embeddings", "position-embeddings", "attention", "mlp", "layer-norms", "head")
+
 
 def setting(default: Any, help: str, **limits: Any) -> Any:
     """Declares a field: its default, one line of meaning with its unit, and what values it may take.
@@ -65,6 +69,25 @@ class FinetuneConfig:
         "base", "Weights to start from: base (built in), a folder, a run folder, a hub name, or scratch (random)."
     )
     model_config: str | None = setting(None, "FILE.json with the GPT-2 architecture that scratch builds.")
+    adapter_rank: int = setting(0, "Rank of the adapters (LoRA) that learn; 0: the model itself learns.", least=0)
+    adapter_alpha: float | None = setting(
+        None, "Adapters count alpha / rank times; default: twice the rank, as in TRL.", above=0
+    )
+    adapter_targets: tuple[str, ...] = setting(
+        ("all-linear",),
+        "Kernels that get one, named as in PEFT: all-linear (default), c_attn, attn.c_proj, c_fc, mlp.c_proj.",
+        choices=ADAPTER_TARGETS,
+        metavar="NAME",
+    )
+    train_layers: str = setting(
+        "all", "Blocks that learn: all, last:N, first:N or numbers such as 0,2-3; but with all, no embeddings do."
+    )
+    freeze: tuple[str, ...] = setting(
+        (),
+        "A part that does not learn, such as embeddings or layer-norms. Repeatable.",
+        choices=FREEZABLE,
+        metavar="PART",
+    )
     validation: str | None = setting(None, "The records to validate on: a file, a folder, a pattern or a hub name.")
     validation_fraction: float = setting(
         0.1, "Share of the records held out to validate on without --validation.", least=0, most=0.9
@@ -77,7 +100,7 @@ class FinetuneConfig:
     batch_size: int = setting(16, "Rows an optimizer update learns from, packed ones with --packing.", least=1)
     packing: bool = setting(False, "Lays short texts side by side in rows of --sequence-length, none seeing another.")
     learning_rate: float | None = setting(
-        None, "Peak learning rate; by default 5e-4 from scratch, 1e-4 from pretrained weights.", above=0
+        None, "Peak learning rate; by default 5e-4 from scratch, 3e-3 for adapters, 1e-4 else.", above=0
     )
     schedule: str = setting(
         "linear",
@@ -159,6 +182,19 @@ class FinetuneConfig:
                 f"Only a model from scratch takes an architecture. Received: --model={self.model!r} "
                 f"--model-config={self.model_config!r}. Pass --model scratch, or leave --model-config out."
             )
+        self._check_adapters()
+
+    def _check_adapters(self) -> None:
+        if self.adapter_rank and self.model == "scratch":
+            problem = "Adapters beside random weights learn little. Expected weights that are pretrained"
+            received, remedy = f"--model={self.model!r} --adapter-rank={self.adapter_rank}", "Leave one of the two out"
+        elif self.adapter_rank and self.freeze:
+            problem = "With adapters all weights but a classifier's head are frozen already"
+            received = f"--adapter-rank={self.adapter_rank} --freeze={','.join(self.freeze)!r}"
+            remedy = "Leave --freeze out; --train-layers says which blocks get adapters"
+        else:
+            return
+        raise UsageError(f"{problem}. Received: {received}. {remedy}.")
 
 
 def check_limits(field: dataclasses.Field, value: Any) -> None:
@@ -176,7 +212,7 @@ def check_limits(field: dataclasses.Field, value: Any) -> None:
 
 
 def _expectation(limits: dict[str, Any], value: Any) -> str | None:
-    if "choices" in limits and value not in limits["choices"]:
+    if "choices" in limits and not {*(value if isinstance(value, tuple) else [value])} <= {*limits["choices"]}:
         return "one of " + ", ".join(limits["choices"])
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"

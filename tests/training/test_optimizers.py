@@ -95,9 +95,13 @@ def test_the_settings_reach_the_optimizer(models):
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_the_default_peak_is_lower_for_trained_weights(optimizer):
     scratch, tuned = (
-        default_learning_rate(FinetuneConfig(model=m, optimizer=optimizer)) for m in ("scratch", "runs/a")
+        default_learning_rate(FinetuneConfig(model=name, optimizer=optimizer)) for name in ("scratch", "runs/a")
     )
     assert 0 < tuned < scratch < 1
+
+
+def test_the_default_peak_is_higher_for_adapters():
+    assert default_learning_rate(FinetuneConfig(), has_adapters=True) == pytest.approx(3e-3)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

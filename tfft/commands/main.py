@@ -13,6 +13,7 @@ COMMANDS = {
     "predict": "From a file of records to a file of predictions.",
     "generate": "Text from prompts.",
     "chat": "A conversation in the terminal.",
+    "merge": "Fold adapters into their base: a whole model.",
     "export": "Write the next version of a SavedModel.",
     "query": "Ask a SavedModel or a TensorFlow Serving endpoint.",
     "doctor": "Show the environment, and what is wrong with it.",

@@ -57,8 +57,16 @@ def _make_option(field: dataclasses.Field) -> Callable:
         metavar = field.metadata["metavar"]
         return click.option(name, field.name, multiple=True, callback=parse_pairs, metavar=metavar, help=help_text)
     if hint is tuple:
-        metavar = field.metadata["metavar"]
-        return click.option(name, field.name, multiple=True, default=field.default, metavar=metavar, help=help_text)
+        metavar, callback = field.metadata["metavar"], _split_commas if "choices" in field.metadata else None
+        return click.option(
+            name,
+            field.name,
+            multiple=True,
+            default=field.default,
+            callback=callback,
+            metavar=metavar,
+            help=help_text,
+        )
     if hint is bool:
         return click.option(f"{name}/--no-{name[2:]}", field.name, default=field.default, help=help_text)
     kind = click.Choice(field.metadata["choices"]) if "choices" in field.metadata else hint
@@ -81,6 +89,11 @@ def parse_pairs(context: click.Context, option: click.Parameter, values: Any) ->
     if wrong:
         raise click.BadParameter(f"expected {option.metavar}. Received: {wrong[0]!r}.")
     return {name: value for name, _, value in pairs}
+
+
+def _split_commas(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> tuple[str, ...]:
+    """Takes names behind one option for as many options: c_attn,c_fc."""
+    return tuple(name.strip() for value in values for name in value.split(","))
 
 
 def _fill_defaults(context: click.Context, option: click.Parameter, path: Path | None) -> None:

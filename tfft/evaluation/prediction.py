@@ -9,7 +9,7 @@ from pathlib import Path
 from tfft.data.records import Records
 from tfft.errors import DataError, UsageError
 from tfft.evaluation.predictors import Predictor
-from tfft.models.weight_files import find_weights
+from tfft.models.origin import list_sources
 from tfft.runtime import hash_files, hash_text
 from tfft.tasks.task import RecordError
 from tfft.whole_files import write_text
@@ -42,7 +42,7 @@ def predict_file(predictor: Predictor, records: Records, output: Path, unreadabl
     records, failures = _leave_out_unfit(predictor, records)
     failures = [{"reason": str(problem)} for problem in unreadable] + failures
     # The files' bytes do not tell which of their columns is read as the text; the fingerprint does.
-    weights = hash_files(find_weights(predictor.tuned.folder))
+    weights = hash_files(list_sources(predictor.tuned.folder))
     parts = [weights, predictor.identity, records.digest, records.rows._fingerprint]
     partial = output.with_name(f".{output.name}.{hash_text(''.join(parts))[:12]}.partial")
     _predict_rest(predictor, records, partial)

@@ -14,12 +14,13 @@ from tfft.errors import DivergedError, WeightsError
 from tfft.models.checkpoint import FACTS_FILE, Checkpoint, read_checkpoint
 from tfft.models.loading import Model
 from tfft.models.weight_files import write_tensors
-from tfft.models.weights import load_weights, save_weights
+from tfft.models.weights import assign_weights, export_variables, trained_variables, write_finite_tensors
 from tfft.runtime import hash_files
 from tfft.whole_files import write_folder, write_json
 
 logger = logging.getLogger(__name__)
 
+WEIGHTS_FILE = "model.safetensors"  # what learns: with adapters far less than the model, whose rest never changes
 STATE_FILE = "state.safetensors"
 CORRUPT = ".corrupt"  # ends the name of a folder whose files are not what was saved
 
@@ -82,7 +83,7 @@ class Checkpoints:
         step = int(model.optimizer.iterations)
         with write_folder(self.folder / f"step-{step:08d}") as folder:
             try:
-                save_weights(model, folder)
+                write_finite_tensors(folder / WEIGHTS_FILE, export_variables(trained_variables(model)))
             except WeightsError:
                 raise DivergedError(
                     f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
@@ -124,7 +125,7 @@ class Checkpoints:
                 shutil.rmtree(checkpoint.folder)
 
     def _assign(self, model: Model, folder: Path) -> None:
-        load_weights(model, folder)
+        assign_weights(trained_variables(model), load_file(folder / WEIGHTS_FILE), folder)
         tensors = load_file(folder / STATE_FILE)
         for name, variable in _state_variables(model).items():
             variable.assign(tensors[name])

@@ -36,6 +36,11 @@ class RunFolder:
         return self.path / "model"
 
     @property
+    def adapter(self) -> Path:
+        """The adapters alone, a PEFT folder, where a run trained them; `model` has them folded in."""
+        return self.path / "adapter"
+
+    @property
     def checkpoints(self) -> Path:
         """States the run can go on from."""
         return self.path / "checkpoints"

@@ -109,7 +109,9 @@ class TokenWeightedSteps:
         def add(index: tf.Tensor, gradients: list[tf.Tensor], loss: tf.Tensor, sums: tf.Tensor) -> tuple:
             part = {name: value[index] for name, value in parts.items()}
             key = dropout_key(self.seed, self.optimizer.iterations, part["row_ids"][0])
-            with tf.GradientTape() as tape:
+            # Not what it reads, but what learns: below the lowest of that, nothing is recorded or computed backwards.
+            with tf.GradientTape(watch_accessed_variables=False) as tape:
+                tape.watch(variables)
                 scored, *beside = self.answers(part, key)
                 losses = [self.descended(*scored), *(cross_entropy(*answers) for answers in beside)]
                 of_part = tf.add_n([scale * tf.reduce_sum(some) for scale, some in zip(scales, losses, strict=True)])

@@ -5,11 +5,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from transformers import GPT2TokenizerFast
+from transformers import GPT2Config, GPT2TokenizerFast
 
+from tfft.models.adapter_files import put_on, read_adapter
+from tfft.models.adapters import fold_adapters
 from tfft.models.gpt2 import MULTI_LABEL
 from tfft.models.loading import Model, Shape, is_classifier, label_names, load_config, load_model
-from tfft.models.origin import describe_origin, resolve_model
+from tfft.models.origin import describe_origin, find_adapter, resolve_model
 from tfft.models.run_folder import RunFolder
 from tfft.models.tokenization import load_tokenizer
 from tfft.models.weights import save_weights
@@ -33,7 +35,7 @@ class TunedModel:
         task: What it learned.
         labels: Its classes in order; empty for a language model.
         sequence_length: Tokens in a row, at most.
-        folder: The Hugging Face folder it stands in.
+        folder: The Hugging Face folder it stands in, or the PEFT folder of its adapters.
         pairs: Whether a classifier learned from records that may hold a pair of texts.
     """
 
@@ -68,7 +70,7 @@ def save_tuned(tuned: TunedModel, dtype: str = "float32") -> None:
 
 
 def load_tuned(name: str) -> TunedModel:
-    """Loads the model of a run, of a Hugging Face folder or of the hub.
+    """Loads the model of a run, of a Hugging Face folder or of the hub; adapters are folded into their base.
 
     Args:
         name: RUN on the command line.
@@ -77,17 +79,23 @@ def load_tuned(name: str) -> TunedModel:
         UsageError: There is no such model.
         WeightsError: The weights are not those of the configuration.
     """
-    folder = resolve_model(name)
+    base, adapter = resolve_model(name), find_adapter(name)
+    folder = adapter or base
     logger.info("Weights: %s.", describe_origin(name, folder))
-    config = load_config(folder)
-    manifest = RunFolder(folder.parent).read_manifest() if folder.name == "model" else {}
-    task = _read_task(manifest) or TASKS["classification" if is_classifier(config) else "text"]
-    labels = label_names(config) if task.head == "classifier" else ()
+    config = load_config(base)
+    manifest = RunFolder(folder.parent).read_manifest() if folder.name in ("model", "adapter") else {}
+    labels = _read_labels(adapter, config)
+    task = _read_task(manifest) or TASKS["classification" if labels else "text"]
     # The configuration tells of other tools' models, too.
-    task = allow_several(task) if labels and config.problem_type == MULTI_LABEL else task
-    tokenizer = load_tokenizer(folder)
+    several = config.problem_type == MULTI_LABEL or manifest.get("multi_label")
+    task = allow_several(task) if labels and several else task
+    tokenizer = load_tokenizer(base)
+    model = load_model(base, tokenizer, Shape(task.head, labels, multi_label=task.multi_label))
+    if adapter:
+        put_on(model, read_adapter(adapter))
+        fold_adapters(model)
     return TunedModel(
-        model=load_model(folder, tokenizer, Shape(task.head, labels, multi_label=task.multi_label)),
+        model=model,
         tokenizer=tokenizer,
         task=task,
         labels=labels,
@@ -95,6 +103,13 @@ def load_tuned(name: str) -> TunedModel:
         folder=folder,
         pairs=PAIR in manifest.get("columns", ()),
     )
+
+
+def _read_labels(adapter: Path | None, config: GPT2Config) -> tuple[str, ...]:
+    """Names the classes of a model or of an adapter on it; none for a language model."""
+    if adapter:
+        return read_adapter(adapter).labels(config)
+    return label_names(config) if is_classifier(config) else ()
 
 
 def _read_task(manifest: dict[str, Any]) -> Task | None:

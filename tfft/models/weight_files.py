@@ -63,6 +63,18 @@ def read_weights(folder: Path) -> dict[str, np.ndarray]:
     return _without_tied_head(weights, path)
 
 
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Reads a safetensors file under the names it has: float32; float16 and bfloat16 are widened, which is exact.
+
+    Raises:
+        WeightsError: The file is torn, or a tensor is not a float or not finite.
+    """
+    tensors = {name: array.astype(np.float32, copy=False) for name, array in _read_safetensors(path).items()}
+    for name, array in tensors.items():
+        check_finite(name, array, path)
+    return tensors
+
+
 def find_weights(folder: Path) -> list[Path]:
     """Lists the files that hold a folder's weights, in a fixed order.
 
@@ -97,9 +109,14 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
 
 def pytorch_layout(name: str, array: np.ndarray) -> np.ndarray:
     """Turns TensorFlow's layout into PyTorch's; GPT-2's Conv1D weights are (inputs, outputs) in both."""
-    if name == SCORE:
+    if is_transposed(name):
         return array.T
     return array.reshape(-1) if name.endswith(".bias") else array
+
+
+def is_transposed(name: str) -> bool:
+    """Tells whether PyTorch's layout of a tensor is (outputs, inputs): that of a linear layer, such as an adapter's."""
+    return name == SCORE or name.endswith((".lora_A.weight", ".lora_B.weight"))
 
 
 def check_finite(name: str, array: np.ndarray, path: Path) -> None:

@@ -1,27 +1,27 @@
 """The weights of a model under PyTorch's names: loaded, saved, checked, and never assigned in part."""
 
 from collections.abc import Collection
-from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+import tf_keras as keras
 from transformers import TFPreTrainedModel
 
 from tfft.errors import WeightsError
+from tfft.models.adapters import AdaptedLayer, adapted_layers
+from tfft.models.layers import named_layers
 from tfft.models.weight_files import (
     PYTORCH_NAMES,
     SAVED_TYPES,
-    SCORE,
     WEIGHT_FILES,
     check_finite,
+    is_transposed,
     pytorch_layout,
     read_weights,
     some,
     write_tensors,
 )
-
-BLOCK_LAYERS = ("ln_1", "attn.c_attn", "attn.c_proj", "ln_2", "mlp.c_fc", "mlp.c_proj")
 
 
 def load_weights(model: TFPreTrainedModel, folder: Path, *, skip: Collection[str] = ()) -> None:
@@ -39,9 +39,23 @@ def load_weights(model: TFPreTrainedModel, folder: Path, *, skip: Collection[str
     variables, weights = named_variables(model), read_weights(folder)
     variables = {name: variable for name, variable in variables.items() if name not in skip}
     weights = {name: array for name, array in weights.items() if name not in skip}
-    _check_fit(variables, weights, folder)
+    assign_weights(variables, weights, folder)
+
+
+def assign_weights(variables: dict[str, tf.Variable], weights: dict[str, np.ndarray], source: Path) -> None:
+    """Assigns arrays in PyTorch's layout to the variables of the same names; nothing unless everything fits.
+
+    Args:
+        variables: Some of `named_variables`.
+        weights: Arrays of the same names.
+        source: Where they come from, for a message.
+
+    Raises:
+        WeightsError: A tensor is missing, extra or of another shape.
+    """
+    _check_fit(variables, weights, source)
     for name, variable in variables.items():
-        array = weights[name].T if name == SCORE else weights[name]
+        array = weights[name].T if is_transposed(name) else weights[name]
         variable.assign(array.reshape(variable.shape))
 
 
@@ -70,29 +84,51 @@ def save_weights(model: TFPreTrainedModel, folder: Path, dtype: str = "float32")
     path, weights = Path(folder) / WEIGHT_FILES[0], portable_weights(model)
     with np.errstate(over="ignore"):
         weights = {name: array.astype(SAVED_TYPES[dtype], copy=False) for name, array in weights.items()}
-    for name, array in weights.items():
-        check_finite(name, array, path)
-    write_tensors(path, weights)
+    write_finite_tensors(path, weights)
     return path
 
 
+def write_finite_tensors(path: Path, weights: dict[str, np.ndarray]) -> None:
+    """Writes a safetensors file, whole or not at all; raises `WeightsError` unless every number is finite."""
+    for name, array in weights.items():
+        check_finite(name, array, path)
+    write_tensors(path, weights)
+
+
 def portable_weights(model: TFPreTrainedModel) -> dict[str, np.ndarray]:
-    """Returns a built model's weights by PyTorch name, in PyTorch layout: copies, not views."""
-    variables = named_variables(model)
+    """Returns a built model's weights by PyTorch name, in PyTorch layout: copies, not views; adapters folded in."""
+    weights = export_variables(named_variables(model))
+    for name, layer in adapted_layers(model).items():
+        weights[f"{name}.weight"] += layer.change()
+        del weights[f"{name}.lora_A.weight"], weights[f"{name}.lora_B.weight"]
+    return weights
+
+
+def trained_variables(model: TFPreTrainedModel) -> dict[str, tf.Variable]:
+    """Returns those of `named_variables` that learn: what a checkpoint holds, since the others never change."""
+    trained = {id(variable) for variable in model.trainable_variables}
+    return {name: variable for name, variable in named_variables(model).items() if id(variable) in trained}
+
+
+def export_variables(variables: dict[str, tf.Variable]) -> dict[str, np.ndarray]:
+    """Reads variables in PyTorch's layout: copies, not views."""
     return {name: pytorch_layout(name, variable.numpy()) for name, variable in variables.items()}
 
 
 def named_variables(model: TFPreTrainedModel) -> dict[str, tf.Variable]:
-    """Returns a built model's variables by PyTorch name, in TensorFlow layout."""
-    layers = {f"transformer.{name}": getattr(model.transformer, name) for name in ("wte", "wpe", "ln_f")}
-    for index, block in enumerate(model.transformer.h):
-        layers |= {f"transformer.h.{index}.{name}": attrgetter(name)(block) for name in BLOCK_LAYERS}
-    if hasattr(model, "score"):
-        layers["score"] = model.score
+    """Returns a built model's variables by PyTorch name, in TensorFlow layout; an adapter's by PEFT's."""
+    variables = {}
+    for name, layer in named_layers(model).items():
+        variables |= _layer_variables(name, layer.base if isinstance(layer, AdaptedLayer) else layer)
+        if isinstance(layer, AdaptedLayer):
+            variables |= {f"{name}.lora_A.weight": layer.lora_A, f"{name}.lora_B.weight": layer.lora_B}
+    return variables
+
+
+def _layer_variables(name: str, layer: keras.layers.Layer) -> dict[str, tf.Variable]:
     return {
-        f"{path}.{name}": getattr(layer, attribute)
-        for path, layer in layers.items()
-        for attribute, name in PYTORCH_NAMES.items()
+        f"{name}.{part}": getattr(layer, attribute)
+        for attribute, part in PYTORCH_NAMES.items()
         if getattr(layer, attribute, None) is not None
     }
 

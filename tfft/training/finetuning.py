@@ -10,18 +10,24 @@ import datasets
 
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
-from tfft.models.loading import Model, Shape, build_scratch, load_model
+from tfft.models.adapter_files import put_on, read_adapter, save_adapter
+from tfft.models.adapters import adapted_layers, start_adapters
+from tfft.models.freezing import choose_blocks, count_trained, freeze_others
+from tfft.models.loading import Model, Shape, build_scratch, load_config, load_model
 from tfft.models.objective import Objective
-from tfft.models.origin import describe_origin
+from tfft.models.origin import describe_origin, name_base
 from tfft.models.run_folder import FINISHED, RunFolder, check_output, open_run
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.runtime import claim, package_versions, set_up_training
 from tfft.tasks.classification import PAIR
 from tfft.training.fitting import fit
 from tfft.training.objectives import make_dropout, make_objective
+from tfft.training.optimizers import default_learning_rate
 from tfft.training.preparation import Preparation, count_cut, prepare
 
 logger = logging.getLogger(__name__)
+
+ALPHA_PER_RANK = 2  # as in TRL's ModelConfig, whose rank is 16 and whose alpha is 32
 
 # May differ between a run and its resumption: they change no step.
 FREE_SETTINGS = ("resume", "keep", "save_every")
@@ -81,6 +87,10 @@ def finish(run: RunFolder, metrics: dict) -> None:
 
 def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objective: Objective) -> TunedModel:
     model = _build(prepared, config)
+    _choose_what_learns(model, prepared, config)
+    if not config.learning_rate:
+        peak = default_learning_rate(config, has_adapters=bool(adapted_layers(model)))
+        config = dataclasses.replace(config, learning_rate=peak)
     _describe(run, prepared, model, objective)
     facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective)
     run.write_manifest(**facts)
@@ -93,6 +103,8 @@ def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objecti
         folder=run.model,
         pairs=PAIR in prepared.records.rows.column_names,
     )
+    if adapted_layers(model):
+        save_adapter(model, run.adapter, name_base(config.model))
     if not run.model.exists():
         save_tuned(tuned)
     return tuned
@@ -101,9 +113,26 @@ def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objecti
 def _build(prepared: Preparation, config: FinetuneConfig) -> Model:
     shape = Shape(prepared.task.head, prepared.labels, make_dropout(config), prepared.task.multi_label)
     if prepared.folder:
-        logger.info("Weights: %s.", describe_origin(config.model, prepared.folder))
+        logger.info("Weights: %s.", describe_origin(config.model, prepared.adapter or prepared.folder))
         return load_model(prepared.folder, prepared.tokenizer, shape)
     return build_scratch(prepared.architecture, prepared.tokenizer, shape)
+
+
+def _choose_what_learns(model: Model, prepared: Preparation, config: FinetuneConfig) -> None:
+    if prepared.adapter:
+        adapter = read_adapter(prepared.adapter)
+        put_on(model, adapter, keeps_head=adapter.labels(load_config(prepared.folder)) == prepared.labels)
+    elif config.adapter_rank:
+        start_adapters(
+            model,
+            rank=config.adapter_rank,
+            alpha=config.adapter_alpha or ALPHA_PER_RANK * config.adapter_rank,
+            targets=config.adapter_targets,
+            blocks=choose_blocks(config.train_layers, len(model.transformer.h)),
+            seed=config.seed,
+        )
+    else:
+        freeze_others(model, prepared.learned_layers)
 
 
 def _describe(run: RunFolder, prepared: Preparation, model: Model, objective: Objective) -> None:
@@ -121,15 +150,17 @@ def _describe(run: RunFolder, prepared: Preparation, model: Model, objective: Ob
         training_rows=len(prepared.rows),
         validation_rows=len(prepared.validation_rows),
         parameters=model.count_params(),
+        trained_parameters=count_trained(model),
         versions=package_versions(),
         **count_cut(prepared.rows),
     )
     logger.info(
-        "Task %s%s: %s rows to train on, %s to validate on; %s parameters%s.",
+        "Task %s%s: %s rows to train on, %s to validate on; %s parameters%s, of which %s learn.",
         prepared.task.name,
         ", several classes a record" if prepared.task.multi_label else "",
         f"{len(prepared.rows):,}",
         f"{len(prepared.validation_rows):,}",
         f"{model.count_params():,}",
         "" if prepared.folder else ", random ones",
+        f"{count_trained(model):,}",
     )

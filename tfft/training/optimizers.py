@@ -16,6 +16,7 @@ NEVER_DECAYED = ["bias", "beta", "gamma", "wte", "wpe"]
 STEADY_SHARE = 0.8  # of the steps after warm-up
 # Peaks from scratch, which a few million random weights bear with a warm-up, and from pretrained weights.
 LEARNING_RATES = {"adamw": (5e-4, 1e-4), "adafactor": (2e-2, 5e-3), "sgd": (1e-1, 2e-2)}
+ADAPTER_FACTOR = 30  # measured with rank 8: docs/adapters.md has the figures
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
@@ -106,6 +107,9 @@ def set_learning_rate(model: Model, schedule: WarmupDecay) -> None:
     model.make_train_function(force=True)
 
 
-def default_learning_rate(config: FinetuneConfig) -> float:
+def default_learning_rate(config: FinetuneConfig, has_adapters: bool = False) -> float:
     """The peak where the user names none."""
-    return LEARNING_RATES[config.optimizer][0 if config.model == SCRATCH else 1]
+    scratch, tuning = LEARNING_RATES[config.optimizer]
+    if has_adapters:
+        return ADAPTER_FACTOR * tuning
+    return scratch if config.model == SCRATCH else tuning

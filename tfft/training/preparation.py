@@ -21,10 +21,11 @@ from tfft.data.sources import parse_sources
 from tfft.data.splitting import divide, hold_out
 from tfft.data.token_counts import count_tokens
 from tfft.errors import DataError, UsageError
+from tfft.models.adapter_config import read_settings
+from tfft.models.freezing import choose_blocks, choose_layers
 from tfft.models.loading import load_config
-from tfft.models.origin import BASE_FOLDER, SCRATCH, resolve_model
+from tfft.models.origin import BASE_FOLDER, SCRATCH, find_adapter, list_sources, resolve_model
 from tfft.models.tokenization import END_OF_TEXT, PADDING, load_tokenizer, train_tokenizer
-from tfft.models.weight_files import find_weights
 from tfft.runtime import hash_files, hash_text
 from tfft.tasks.classification import name_labels, order_labels, read_label
 from tfft.tasks.task import Record, RecordError, Segment, Task
@@ -32,6 +33,7 @@ from tfft.training.record_checks import Checked, check_allowed, check_sources, j
 
 logger = logging.getLogger(__name__)
 
+ADAPTER_SETTINGS = ("adapter_rank", "adapter_alpha", "adapter_targets", "train_layers", "freeze")
 DEFAULT_SEQUENCE_LENGTH = 512  # attention costs its square, and most records are shorter
 
 
@@ -44,7 +46,9 @@ class Preparation:
         task: What is learned.
         labels: The classes in order; empty for a language model.
         folder: The weights to start from; None for random ones.
+        adapter: The PEFT folder whose adapters learn on; None where there is none.
         architecture: The model's configuration.
+        learned_layers: The names of the layers that learn, where there are no adapters.
         tokenizer: Read, or trained on the records that are not held out.
         sequence_length: Tokens in a row, at most.
         rows: Encoded rows to train on, each as often as an epoch learns from it.
@@ -57,7 +61,9 @@ class Preparation:
     task: Task
     labels: tuple[str, ...]
     folder: Path | None
+    adapter: Path | None
     architecture: GPT2Config
+    learned_layers: frozenset[str]
     tokenizer: GPT2TokenizerFast
     sequence_length: int
     rows: datasets.Dataset
@@ -75,7 +81,7 @@ class Preparation:
             "validation_sha256": self.validation_records.digest if config.validation else None,
             "tokenizer_sha256": hash_text(self.tokenizer.backend_tokenizer.to_str()),
             "architecture_sha256": hash_files([architecture_file(config, self.folder)]),
-            "weights_sha256": self.folder and hash_files(find_weights(self.folder)),
+            "weights_sha256": self.folder and hash_files(list_sources(self.adapter or self.folder)),
         }
 
 
@@ -92,13 +98,17 @@ def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) 
     """
     check_allowed(config.allow)
     folder = None if config.model == SCRATCH else resolve_model(config.model)
+    adapter = find_adapter(config.model) if folder else None
+    _check_adapter(adapter, config)
     architecture = load_config(architecture_file(config, folder))
     sequence_length = choose_sequence_length(config, architecture)
+    choose_blocks(config.train_layers, architecture.n_layer)  # refused before the records are read
     tokenizer = load_tokenizer(folder) if folder else None
 
     named = parse_sources([sources] if isinstance(sources, str | Path) else sources, config.mix)
     checked = check_sources(named, config, special_tokens(tokenizer))
     records, task = checked.records, checked.task
+    learned_layers = choose_layers(config, architecture.n_layer, task.head)
     allowed = judge(checked.findings, config.allow, records.name)
     _check_any_left(checked)
     labels = order_labels(checked.classes, records.name, task.multi_label) if task.label_column else ()
@@ -116,7 +126,9 @@ def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) 
         task=task,
         labels=labels,
         folder=folder,
+        adapter=adapter,
         architecture=architecture,
+        learned_layers=learned_layers,
         tokenizer=tokenizer,
         sequence_length=sequence_length,
         # Last: no copy may be made of what is held out.
@@ -194,6 +206,21 @@ def _read_segments(record: Record, task: Task) -> tuple[Segment, ...]:
         return task.make_example(record).segments
     except RecordError:  # told with its line when the records are encoded
         return ()
+
+
+def _check_adapter(adapter: Path | None, config: FinetuneConfig) -> None:
+    defaults = FinetuneConfig()
+    changed = [name for name in ADAPTER_SETTINGS if getattr(config, name) != getattr(defaults, name)]
+    received = " ".join(f"--{name.replace('_', '-')}={getattr(config, name)!r}" for name in changed)
+    if adapter:
+        read_settings(adapter)
+        if changed:
+            raise UsageError(
+                f"{adapter} is an adapter, and learns on as it is. Received: {received}. "
+                "Leave that out, or pass what tfft merge makes of the adapter."
+            )
+    elif not config.adapter_rank and {"adapter_alpha", "adapter_targets"} & {*changed}:
+        raise UsageError(f"There are no adapters for that. Received: {received}. Pass --adapter-rank, such as 8.")
 
 
 def _check_any_left(checked: Checked) -> None:
