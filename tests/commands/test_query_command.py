@@ -38,12 +38,26 @@ def test_query_refuses_a_folder_without_a_savedmodel(invoke, tmp_path, name):
 
 def test_query_refuses_a_server_that_is_not_there(invoke, monkeypatch):
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    answer = invoke("query", "http://127.0.0.1:9/v1/models/reviews", "x")
-    assert answer.exit_code == 2
-    assert "http://127.0.0.1:9/v1/models/reviews:predict does not answer as TensorFlow Serving does" in answer.error
+    answer = invoke("query", "http://127.0.0.1:9/v1/models/reviews", "x", "--retries", 1, "--timeout-seconds", 5)
+    assert answer.exit_code == 69
+    assert "http://127.0.0.1:9/v1/models/reviews cannot be reached: ConnectionRefusedError" in answer.error
+    assert "Trying again in 0.5 seconds." in answer.stderr
 
 
 def test_query_needs_a_text(invoke, versions):
     answer = invoke("query", versions)
     assert answer.exit_code == 2
     assert "Missing argument 'TEXT...'" in answer.error
+
+
+def test_query_asks_a_signature_with_inputs(invoke, versions):
+    answer = invoke("query", versions, "We", "--signature", "tokenize")
+    assert (answer.exit_code, answer.stdout[:11]) == (0, "input_ids: ")
+    answer = invoke("query", versions, "We", "--input", "prompt=x")
+    assert answer.exit_code == 2
+    assert "has no input 'prompt'. Expected text." in answer.error
+
+
+@pytest.mark.parametrize("option", [("--retries", -1), ("--timeout-seconds", 0), ("--input", "prompt")])
+def test_query_refuses_what_cannot_work(invoke, versions, option):
+    assert invoke("query", versions, "We", *option).exit_code == 2

@@ -7,6 +7,7 @@ import click
 
 from tfft.commands.command import TfftCommand, show_result, talk_options
 from tfft.commands.generation import as_utf8, generation_options
+from tfft.errors import UsageError
 from tfft.models.generation_options import GenerationOptions
 
 
@@ -16,7 +17,15 @@ from tfft.models.generation_options import GenerationOptions
     "--output",
     type=click.Path(path_type=Path),
     required=True,
-    help="The folder of versions, such as savedmodels/reviews.",
+    help="The folder of versions, such as savedmodels/reviews; of another format than savedmodel a new folder.",
+)
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["savedmodel", "huggingface", "keras", "tflite"]),
+    default="savedmodel",
+    show_default=True,
+    help="What to write: for TensorFlow Serving, for PyTorch's transformers and vLLM, for KerasHub, or for LiteRT.",
 )
 @click.option(
     "--keep",
@@ -27,8 +36,8 @@ from tfft.models.generation_options import GenerationOptions
 )
 @generation_options
 @talk_options
-def export(run: str, output: Path, keep: int, stop: tuple[str, ...], as_json: bool, **settings: Any) -> None:
-    """Export the model of RUN as a SavedModel that takes strings and returns strings.
+def export(run: str, output: Path, kind: str, keep: int, stop: tuple[str, ...], as_json: bool, **settings: Any) -> None:
+    """Export the model of RUN as a SavedModel that takes strings and returns strings, or in another --format.
 
     It is written aside, compared with the model in another process, and only then published as --output/VERSION. How a
     language model continues a prompt becomes part of it; its signature `generate` takes the most important of those
@@ -40,6 +49,20 @@ def export(run: str, output: Path, keep: int, stop: tuple[str, ...], as_json: bo
     silence_libraries()
     from tfft.models.tuned_model import load_tuned
     from tfft.serving.export import ExportSettings, export_model
+    from tfft.serving.portable import export_portable
 
+    if kind != "savedmodel":
+        _check_no_options(kind, options, stop, keep)
+        written = export_portable(load_tuned(run), output, kind)
+        show_result({"run": run, "format": kind, "export": str(written)}, as_json)
+        return
     exported = export_model(load_tuned(run), output, ExportSettings(options, [as_utf8(text) for text in stop], keep))
     show_result({"run": run, "savedmodel": str(exported)}, as_json)
+
+
+def _check_no_options(kind: str, options: GenerationOptions, stop: tuple[str, ...], keep: int) -> None:
+    if options != GenerationOptions() or stop or keep:
+        raise UsageError(
+            f"What --format={kind} writes has no versions and does not say how a prompt is continued; whoever loads it "
+            "does. Leave out the options that say so."
+        )

@@ -1,90 +1,71 @@
-"""Asks a served model for labels: a SavedModel on this machine, or TensorFlow Serving's REST interface."""
+"""Asks a served model: a SavedModel on this machine, or TensorFlow Serving by REST or gRPC."""
 
-import http.client
-import json
-import urllib.error
-import urllib.request
-from pathlib import Path
+import os
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-import tensorflow as tf
-
 from tfft.errors import UsageError
-from tfft.serving.saved_model import ask
-from tfft.serving.versions import newest_version
+from tfft.serving.asking import Endpoint, ask_texts
+from tfft.serving.folder import FolderEndpoint
+from tfft.serving.grpc_endpoint import GrpcEndpoint
+from tfft.serving.patience import Patience
+from tfft.serving.rest import RestEndpoint
 
-TIMEOUT_SECONDS = 60.0
-OUTPUTS = ("label", "probability", "probabilities")
+# Secrets come by the environment alone: a command line stands in histories and in lists of processes.
+TOKEN, HEADERS = "TFFT_QUERY_TOKEN", "TFFT_QUERY_HEADERS"
 
 
-def query(target: str, texts: list[str]) -> list[dict[str, Any]]:
-    """Asks for the classes of texts.
+def query(
+    target: str,
+    texts: Sequence[str],
+    signature: str = "serving_default",
+    fields: Mapping[str, str] | None = None,
+    patience: Patience | None = None,
+) -> list[dict[str, Any]]:
+    """Asks a served model about texts.
 
     Args:
-        target: `savedmodels/NAME`, a version in it, or `http://HOST:8501/v1/models/NAME`.
-        texts: One or more.
+        target: `savedmodels/NAME`, a version in it, `http://HOST:8501/v1/models/NAME` or `grpc://HOST:8500/NAME`.
+        texts: Texts, prompts, or what the user says in as many conversations.
+        signature: What is asked.
+        fields: Further inputs, the same for all texts.
+        patience: How long to wait for a server, and how often to try again.
 
     Returns:
-        For each text `label`, `probability` and `probabilities`.
+        For each text the outputs by name.
 
     Raises:
-        UsageError: There is no SavedModel, or what is there does not answer as a classifier of tfft does.
+        UsageError: There is no such model, signature or input.
+        ServiceError: The server cannot be reached, or does not answer as it should.
     """
-    outputs = query_server(target, texts) if target.startswith(("http://", "https://")) else query_folder(target, texts)
-    try:
-        columns = [outputs[name] for name in OUTPUTS]
-        return [dict(zip(OUTPUTS, values, strict=True)) for _, *values in zip(texts, *columns, strict=True)]
-    except (TypeError, ValueError, KeyError):
-        raise UsageError(
-            f"{target} does not answer as a classifier of tfft does. Expected {', '.join(OUTPUTS)} for each text. "
-            f"Received: {json.dumps(outputs)[:200]}. Ask a model that tfft export wrote."
-        ) from None
+    return ask_texts(open_endpoint(target, patience or Patience()), signature, texts, fields or {})
 
 
-def query_folder(folder: str, texts: list[str]) -> dict[str, Any]:
-    """Loads the newest version in a folder and asks it.
+def open_endpoint(target: str, patience: Patience) -> Endpoint:
+    """Finds who answers for a target; raises as `query`."""
+    scheme = target.partition("://")[0]
+    if scheme in ("http", "https"):
+        return RestEndpoint(target, patience, read_headers(os.environ))
+    if scheme in ("grpc", "grpcs"):
+        return GrpcEndpoint(target, patience, read_headers(os.environ))
+    return FolderEndpoint(target)
+
+
+def read_headers(environment: Mapping[str, str]) -> dict[str, str]:
+    """Reads what goes with each request.
 
     Args:
-        folder: `savedmodels/NAME` or a version in it.
-        texts: One or more.
+        environment: TFFT_QUERY_TOKEN is a bearer token; TFFT_QUERY_HEADERS has a header a line, `Name: value`.
 
     Raises:
-        UsageError: There is no SavedModel, or it does not load, or takes something else than texts.
+        UsageError: A line is no header; the message does not show it.
     """
-    version = newest_version(Path(folder))
-    try:
-        return ask(str(version), "serving_default", {"text": texts})
-    except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
-        raise UsageError(
-            f"{version} is not a SavedModel that takes texts: {error}. Expected one that tfft export wrote. "
-            "Export the model again."
-        ) from None
-
-
-def query_server(url: str, texts: list[str]) -> dict[str, Any]:
-    """Sends one request to TensorFlow Serving.
-
-    Args:
-        url: The model's address; `:predict` may be left out.
-        texts: One or more.
-
-    Raises:
-        UsageError: The server cannot be reached, or refuses.
-
-    Source:
-        https://www.tensorflow.org/tfx/serving/api_rest
-    """
-    url = url if url.endswith(":predict") else f"{url.rstrip('/')}:predict"
-    body = json.dumps({"signature_name": "serving_default", "inputs": {"text": texts}}).encode("utf-8")
-    try:
-        request = urllib.request.Request(url, data=body, headers={"Content-Type": "application/json"})
-        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:
-            return json.load(response)["outputs"]
-    except urllib.error.HTTPError as error:
-        reason = error.read(300).decode("utf-8", "replace").strip() or str(error)
-    except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException) as error:
-        reason = f"{type(error).__name__}: {error}"
-    raise UsageError(
-        f"{url} does not answer as TensorFlow Serving does: {reason}. Expected a model's address such as "
-        "http://localhost:8501/v1/models/reviews. Check that the server runs and has loaded the model."
-    )
+    headers = {}
+    for number, line in enumerate(environment.get(HEADERS, "").splitlines(), start=1):
+        name, colon, value = line.partition(":")
+        if line.strip() and not (colon and name.strip() and value.strip()):
+            raise UsageError(f"Line {number} of {HEADERS} is no header. Expected 'Name: value'. Mend the variable.")
+        if line.strip():
+            headers[name.strip()] = value.strip()
+    token = environment.get(TOKEN, "").strip()
+    return headers | ({"Authorization": f"Bearer {token}"} if token else {})
