@@ -68,7 +68,7 @@ REFUSED = [
     ("evaluate_every", 0, "a number of at least 1"),
     ("save_every", 0, "a number of at least 1"),
     ("keep", 0, "a number of at least 1"),
-    ("monitor", "f1", "one of auto, loss, accuracy"),
+    ("samples", -1, "a number of at least 0"),
     ("patience", 0, "a number of at least 1"),
     ("max_skipped", -1, "a number of at least 0"),
     ("spike_factor", -0.5, "a number of at least 0"),

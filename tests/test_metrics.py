@@ -11,6 +11,7 @@ from tfft.metrics import (
     classification_metrics,
     confusion_matrix,
     multi_label_metrics,
+    rank_metrics,
     token_metrics,
 )
 
@@ -185,3 +186,14 @@ def test_multi_label_metrics_of_records_of_no_class():
 def test_losses_are_finite_where_what_is_right_seems_impossible():
     assert class_losses(np.float32([[0.0, 1.0]]), np.array([0])).tolist() == [pytest.approx(-math.log(2**-126))]
     assert np.isfinite(class_losses(np.array([[0.0, 1.0]]), np.array([[1, 0]]))).all()
+
+
+def test_rank_metrics_puts_the_better_first():
+    metrics = [
+        {"validation_loss": 1.0, "validation_accuracy": 0.5, "validation_macro_f1": 0.4, "validation_perplexity": 2.7},
+        {"validation_loss": 2.0, "validation_accuracy": 0.9, "validation_macro_f1": 0.4, "validation_perplexity": 7.4},
+    ]
+    for monitor, best in (("loss", 0), ("accuracy", 1), ("perplexity", 0)):
+        assert min(metrics, key=lambda one: rank_metrics(one, monitor)) == metrics[best], monitor  # noqa: B023
+    assert rank_metrics(metrics[0], "macro_f1") < rank_metrics(metrics[1], "macro_f1")  # equals go by loss
+    assert rank_metrics({}, "loss") == rank_metrics({}, "accuracy") == (math.inf, math.inf)

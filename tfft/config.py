@@ -151,9 +151,12 @@ class FinetuneConfig:
     keep: int = setting(2, "Newest checkpoints kept, besides the best one.", least=1)
     monitor: str = setting(
         "auto",
-        "What makes an evaluation the best; auto: accuracy for a classifier, loss for a language model.",
-        choices=("auto", "loss", "accuracy"),
+        "What makes an evaluation the best; auto: a classifier's accuracy, a language model's loss; see docs/runs.md.",
     )
+    samples: int = setting(
+        3, "Prompts of validation records that a language model continues at each evaluation; 0 for none.", least=0
+    )
+    sample_prompts: str | None = setting(None, "FILE of prompts to continue instead, one a line.")
     allow: tuple[str, ...] = setting(
         (),
         "A finding of tfft check that would stop the run, and is to be passed over: empty. Repeatable.",

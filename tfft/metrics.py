@@ -6,7 +6,25 @@ from typing import Any
 import numpy as np
 
 LEAST_PROBABILITY = 0.5  # of a class that is said to fit, where several may: the more likely of yes and no
+# What an evaluation gives while a model learns, by its head -> whether more is better.
+MONITORED = {
+    "language-model": {"loss": False, "perplexity": False, "bits_per_byte": False, "accuracy": True},
+    "classifier": {"loss": False, "accuracy": True, "macro_f1": True},
+}
 SMALLEST_PROBABILITY = np.finfo(np.float32).tiny  # keeps -log finite where a float32 probability rounded to zero
+
+
+def rank_metrics(metrics: dict[str, float], monitor: str) -> tuple[float, ...]:
+    """Ranks evaluations: the lower, the better; infinite where nothing was validated.
+
+    Args:
+        metrics: What an evaluation gave: `validation_loss` and others.
+        monitor: A name that MONITORED has, whose equals the loss decides.
+    """
+    loss, worst = metrics.get("validation_loss", math.inf), math.inf
+    if any(higher_is_better.get(monitor) for higher_is_better in MONITORED.values()):
+        return (-metrics.get(f"validation_{monitor}", -worst), loss)
+    return (metrics.get(f"validation_{monitor}", worst), loss)
 
 
 def token_metrics(nll: np.ndarray, num_tokens: np.ndarray, num_bytes: int | None = None) -> dict[str, float]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.errors import DivergedError
-from tfft.models.checkpoints import Checkpoints, rank_metrics
+from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import build_model
 
 INPUT_IDS = np.random.default_rng(0).integers(0, 300, (4, 8)).astype(np.int32)
@@ -144,16 +144,6 @@ def test_monitor_decides_what_is_best(model, tmp_path):
         save_at(save, model, step, loss=loss, accuracy=accuracy)
     assert Checkpoints(tmp_path, keep=1, monitor="loss").best().step == 4
     assert Checkpoints(tmp_path, keep=1, monitor="accuracy").best().step == 3  # equals go by loss, then the earliest
-
-
-def test_rank_metrics_puts_the_better_first():
-    metrics = [
-        {"validation_loss": loss, "validation_accuracy": accuracy} for loss, accuracy in ((1.0, 0.5), (2.0, 0.9))
-    ]
-    assert min(metrics, key=lambda one: rank_metrics(one, "loss")) == metrics[0]
-    assert min(metrics, key=lambda one: rank_metrics(one, "accuracy")) == metrics[1]
-    assert rank_metrics({}, "loss") == (math.inf,)
-    assert rank_metrics({}, "accuracy") == (math.inf, math.inf)
 
 
 def test_the_state_before_the_first_step_is_kept_until_another_can_be_gone_back_to(model, tmp_path):

@@ -5,6 +5,7 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.data.batching import evaluation_batches
+from tfft.metrics import multi_label_metrics
 from tfft.models.gpt2 import MULTI_LABEL, GPT2Classifier, GPT2MultiLabelClassifier, build_model
 from tfft.models.loading import Shape, build_scratch
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
@@ -103,3 +104,15 @@ def test_one_class_alone_can_be_learned(make_config):
     model.train_step({**batch, "labels": tf.constant([[1], [1]])})
     assert np.abs(model.score.kernel.numpy() - before).max() > 0
     assert model.predict_step(batch)["probabilities"].shape == (2, 1)
+
+
+def test_macro_f1_counts_every_class_of_every_row_that_has_labels(rows, make_model):
+    model, batch = make_model(), one_batch(rows)
+    probabilities = model.predict_step(batch)["probabilities"].numpy()
+    labels = (probabilities >= 0.5).astype(np.int32)
+    labels[0], labels[1] = 1 - labels[0], IGNORED_LABEL
+    known = [0, 2, 3, 4]
+    expected = multi_label_metrics(probabilities[known], labels[known], ("a", "b", "c"))["macro_f1"]
+    assert 0 < expected < 1
+    found = model.test_step({**batch, "labels": tf.constant(labels)})["macro_f1"]
+    assert float(found) == pytest.approx(expected, abs=1e-12)

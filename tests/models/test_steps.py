@@ -114,6 +114,7 @@ def test_evaluate_gives_the_same_however_the_rows_are_cut(head, request, rows, l
     for size, metrics in found.items():
         assert metrics["loss"] == pytest.approx(found[11]["loss"], abs=1e-6), size
         assert metrics["accuracy"] == found[11]["accuracy"], size
+        assert metrics.get("macro_f1") == found[11].get("macro_f1"), size
 
 
 def test_evaluate_is_the_mean_over_all_tokens_and_not_over_batches(language_model, rows):
@@ -137,7 +138,8 @@ def test_a_batch_with_nothing_to_learn_has_loss_0_and_moves_no_weight(make_confi
     labels = np.full_like(input_ids, IGNORED_LABEL)
     batch = batch_of(input_ids, np.ones_like(input_ids), labels if head == "language-model" else labels[:, 0])
     logs = model.train_step(batch)
-    assert {name: float(value) for name, value in logs.items()} == {"loss": 0.0, "accuracy": 0.0}
+    names = ["loss", "accuracy"] + (["macro_f1"] if head == "classifier" else [])
+    assert {name: float(value) for name, value in logs.items()} == dict.fromkeys(names, 0.0)
     assert int(model.optimizer.iterations) == 1
     for old, new in zip(before, values(model), strict=True):
         np.testing.assert_array_equal(old, new)
@@ -223,9 +225,9 @@ def test_an_evaluation_knows_nothing_of_what_a_step_descends(make_config):
     model = compiled("classifier", make_config(num_labels=3), objective=objective)
     batch = batch_of(*texts_and_classes())
     found = model.test_step(batch)
-    assert found.keys() == {"loss", "accuracy"}
+    assert found.keys() == {"loss", "accuracy", "macro_f1"}
     assert float(found["loss"]) == float(plain.test_step(batch)["loss"])
-    assert [metric.name for metric in model.metrics] == ["loss", "accuracy", "language_modeling_loss"]
+    assert [metric.name for metric in model.metrics] == ["loss", "accuracy", "macro_f1", "language_modeling_loss"]
 
 
 # The step
@@ -369,10 +371,12 @@ for case, labels in cases.items():
     options = tf.data.Options()
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
     data = tf.data.Dataset.from_tensor_slices(batch).batch(4).with_options(options)
-    losses.append(two.fit(data, verbose=0).history["loss"][0])
+    history = two.fit(data, verbose=0).history
+    losses.append(history["loss"][0])
+    f1 = [float(one.get_metrics_result().get("macro_f1", 0)), history.get("macro_f1", [0])[0]]
     difference = max(float(np.abs(a - b).max()) for a, b in zip(weights(one), weights(two)))
     moved = max(float(np.abs(a - b).max()) for a, b in zip(weights(one), before))
-    print(json.dumps({"case": case, "difference": difference, "moved": moved, "losses": losses}))
+    print(json.dumps({"case": case, "difference": difference, "moved": moved, "losses": losses, "f1": f1}))
 """
 
 
@@ -391,3 +395,4 @@ def test_two_replicas_make_the_step_of_one_device(replicas, case):
     assert found["difference"] < 1e-6
     assert found["moved"] > 1e-2
     assert found["losses"][0] == pytest.approx(found["losses"][1], abs=1e-6)
+    assert found["f1"][0] == found["f1"][1]

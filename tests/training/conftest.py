@@ -40,7 +40,7 @@ def at(model):
         model.optimizer.iterations.assign(step)
         for metric, value in ((model.loss_mean, loss), (model.accuracy_mean, accuracy)):
             metric.reset_state()
-            metric.update_state(value)
+            metric.update_state(tf.constant([value, 1.0], tf.float64))
         model.last_step.update_state(loss, gradient_norm)
         callback.on_train_batch_end(0, {"loss": loss, "accuracy": accuracy})
 

@@ -112,7 +112,8 @@ def test_run_json_says_what_was_done_with_what(whole, reviews):
 def test_history_has_a_row_for_every_evaluation(whole):
     history = read_history(whole.run)
     assert [row["step"] for row in history] == [4, 8, 12, 15]
-    assert list(history[0]) == ["step", "loss", "accuracy", "learning_rate", "validation_loss", "validation_accuracy"]
+    names = ["loss", "accuracy", "macro_f1"]
+    assert list(history[0]) == ["step", *names, "learning_rate", *(f"validation_{name}" for name in names)]
     assert history[-1]["loss"] < history[0]["loss"]
     rates = [row["learning_rate"] for row in history]
     assert rates == sorted(rates, reverse=True)
@@ -290,7 +291,7 @@ def test_too_few_records_to_hold_out_still_make_a_model(small, tmp_path, caplog)
         found = finetune(records, tmp_path / "run", small(max_steps=1))
     assert any(message.startswith("Nothing is held out to validate on") for message in caplog.messages)
     assert len(found.validation_rows) == 0
-    assert list(read_history(found.run)[0]) == ["step", "loss", "accuracy", "learning_rate"]
+    assert list(read_history(found.run)[0]) == ["step", "loss", "accuracy", "macro_f1", "learning_rate"]
     assert found.run.read_manifest()["best_step"] == 1
     assert load_tuned(str(found.run.path)).labels == ("0", "1")
 

@@ -16,7 +16,7 @@ from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import build_model
 from tfft.models.run_folder import RunFolder
 from tfft.models.weights import portable_weights
-from tfft.training.fitting import choose_monitor, count_steps, fit
+from tfft.training.fitting import count_steps, fit
 from tfft.training.optimizers import make_optimizer
 from tfft.training.step_callback import every
 
@@ -180,14 +180,6 @@ def test_every_is_due_at_its_interval_and_at_the_end():
     assert [step for step in range(1, 4) if every(100, 3)(step)] == [3]
 
 
-def test_a_classifier_is_monitored_by_its_accuracy_unless_told_otherwise(new_model):
-    language_model, classifier = new_model(), new_model("classifier")
-    assert choose_monitor(FinetuneConfig(), language_model) == "loss"
-    assert choose_monitor(FinetuneConfig(), classifier) == "accuracy"
-    assert choose_monitor(FinetuneConfig(monitor="loss"), classifier) == "loss"
-    assert choose_monitor(FinetuneConfig(monitor="accuracy"), language_model) == "accuracy"
-
-
 def test_a_device_without_memory_is_one_line_and_exit_code_4(new_model, tmp_path, monkeypatch):
     def exhaust(*arguments, **options):
         raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]\nand more")
@@ -212,3 +204,21 @@ def test_packed_rows_teach_what_rows_of_their_own_do(new_model, tmp_path):
     assert packed_facts["padding_share"] == round(1 - 110 / 128, 4)
     for name, values in alone.items():
         np.testing.assert_allclose(packed[name], values, atol=2e-5, err_msg=name)
+
+
+def test_a_classifier_stops_on_the_metric_that_is_monitored_and_keeps_its_best_weights(new_model, tmp_path):
+    """What it learns says nothing of the validation rows, which soon get no better."""
+    rows, others = (
+        rows_of(seed, length=6).remove_columns("labels").add_column("labels", [place % 3 for place in range(12)])
+        for seed in (0, 1)
+    )
+    run, model = new_run(tmp_path), new_model("classifier", num_labels=3)
+    settings = {"monitor": "f1", "patience": 2, "schedule": "constant", "learning_rate": 0.02, "evaluate_every": 2}
+    facts = fit(model, rows, others, FinetuneConfig(batch_size=12, epochs=60, **settings), run)
+    history = read_history(run)
+    ranks = [(-row["validation_macro_f1"], row["validation_loss"]) for row in history]
+    best = ranks.index(min(ranks))
+    assert facts["best_step"] == history[best]["step"]
+    assert facts["steps"] == 2 * len(history) == 2 * (best + 1 + 2) < 60
+    found = model.evaluate(evaluation_batches(others, 12)[0], verbose=0, return_dict=True)
+    assert found["macro_f1"] == history[best]["validation_macro_f1"]

@@ -5,11 +5,13 @@ from typing import Any
 
 import datasets
 import numpy as np
+from transformers import PreTrainedTokenizerFast
 
 from tfft.data.rows import read_classes, read_lengths, read_numbers
 from tfft.tasks.task import IGNORED_LABEL
 
 NUM_BARS = 24  # of a histogram, about
+ROWS_AT_A_TIME = 1000  # counted together: the labels of all rows may be more than memory holds
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,7 @@ def _count_learned(rows: datasets.Dataset) -> np.ndarray:
     if not isinstance(feature, datasets.List) or feature.length > 0:  # one of the row, or one of every class
         return (read_classes(rows).reshape(len(rows), -1)[:, 0] != IGNORED_LABEL).astype(int)
     counts = []
-    # Batch by batch: the labels of all rows may be more than memory holds.
-    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(1000):
+    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME):
         labels = batch["labels"].combine_chunks()
         lengths = labels.value_lengths().to_numpy()
         starts = np.cumsum(lengths) - lengths
@@ -62,6 +63,32 @@ def _count_learned(rows: datasets.Dataset) -> np.ndarray:
         learned[starts] = False
         counts.append(np.add.reduceat(learned.astype(int), starts))
     return np.concatenate(counts) if counts else np.zeros(0, int)
+
+
+def count_scored_bytes(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFast) -> int:
+    """Counts the bytes of text behind the tokens that a language model is scored on: all learned, but no row's first.
+
+    Args:
+        rows: As `Encoder.encode` makes them of a language model's task.
+        tokenizer: What they were encoded with.
+    """
+    total = 0
+    # A byte-level token is spelled with one character a byte; a special token stands for no text.
+    sizes = np.array([len(token) for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
+    sizes[tokenizer.all_special_ids] = 0
+    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME):
+        labels = batch["labels"].combine_chunks()
+        tokens, starts = labels.flatten().to_numpy(), labels.offsets.to_numpy()[:-1]
+        scored = tokens != IGNORED_LABEL
+        scored[starts - labels.offsets[0].as_py()] = False
+        total += int(sizes[tokens[scored]].sum())
+    return total
+
+
+def count_bytes_per_token(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFast) -> float:
+    """Returns the bytes of text behind a token that a language model is scored on, on average; 0 of none."""
+    num_tokens = int(_count_learned(rows).sum())
+    return count_scored_bytes(rows, tokenizer) / num_tokens if num_tokens else 0.0
 
 
 def describe_lengths(lengths: np.ndarray) -> dict[str, Any]:

@@ -9,13 +9,13 @@ from tfft.data.batching import evaluation_batches
 from tfft.data.encoding import Encoder
 from tfft.data.records import Records
 from tfft.data.rows import read_classes
+from tfft.data.token_counts import count_scored_bytes
 from tfft.errors import DataError
 from tfft.metrics import classification_metrics, multi_label_metrics, token_metrics
 from tfft.models.tuned_model import TunedModel
 from tfft.tasks.task import IGNORED_LABEL
 
 BATCH_SIZE = 32  # rows at a time where nobody trains: enough to fill two cores, little memory
-ROWS_AT_A_TIME = 1000  # counted together: all rows of a large file would not fit in memory
 
 
 def encode_records(tuned: TunedModel, records: Records, strict: bool, cached: bool = True) -> datasets.Dataset:
@@ -78,7 +78,7 @@ def measure(tuned: TunedModel, rows: datasets.Dataset, scores: dict[str, np.ndar
         if known.any():
             return score(scores["probabilities"][known], labels[known], tuned.labels)
     elif scores["num_tokens"].any():
-        return token_metrics(scores["nll"], scores["num_tokens"], _count_scored_bytes(tuned, rows))
+        return token_metrics(scores["nll"], scores["num_tokens"], count_scored_bytes(rows, tuned.tokenizer))
     raise DataError("There is nothing to score. Expected a label, or a text of two tokens or more. Add records.")
 
 
@@ -95,18 +95,3 @@ def evaluate_records(tuned: TunedModel, records: Records) -> dict[str, Any]:
             f"most {tuned.sequence_length} tokens. Add records."
         )
     return evaluate_rows(tuned, rows)
-
-
-def _count_scored_bytes(tuned: TunedModel, rows: datasets.Dataset) -> int:
-    """Counts the bytes of text behind the scored tokens: all that are learned, but no row's first."""
-    tokenizer, total = tuned.tokenizer, 0
-    # A byte-level token is spelled with one character a byte; a special token stands for no text.
-    sizes = np.array([len(token) for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
-    sizes[tokenizer.all_special_ids] = 0
-    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME):
-        labels = batch["labels"].combine_chunks()
-        tokens, starts = labels.flatten().to_numpy(), labels.offsets.to_numpy()[:-1]
-        scored = tokens != IGNORED_LABEL
-        scored[starts - labels.offsets[0].as_py()] = False
-        total += int(sizes[tokens[scored]].sum())
-    return total

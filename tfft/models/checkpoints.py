@@ -1,7 +1,6 @@
 """States a run can go on from: weights, optimizer slots, metric sums and a step number, whole or not there at all."""
 
 import logging
-import math
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -11,6 +10,7 @@ import tensorflow as tf
 from safetensors.numpy import load_file
 
 from tfft.errors import DivergedError, WeightsError
+from tfft.metrics import rank_metrics
 from tfft.models.checkpoint import FACTS_FILE, Checkpoint, read_checkpoint
 from tfft.models.loading import Model
 from tfft.models.weight_files import write_tensors
@@ -23,17 +23,6 @@ logger = logging.getLogger(__name__)
 WEIGHTS_FILE = "model.safetensors"  # what learns: with adapters far less than the model, whose rest never changes
 STATE_FILE = "state.safetensors"
 CORRUPT = ".corrupt"  # ends the name of a folder whose files are not what was saved
-
-
-def rank_metrics(metrics: dict[str, float], monitor: str) -> tuple[float, ...]:
-    """Ranks evaluations: the lower, the better; infinite where nothing was validated.
-
-    Args:
-        metrics: What an evaluation gave.
-        monitor: "loss", or "accuracy", whose equals the loss decides.
-    """
-    loss = metrics.get("validation_loss", math.inf)
-    return (loss,) if monitor == "loss" else (-metrics.get("validation_accuracy", -math.inf), loss)
 
 
 class Checkpoints:

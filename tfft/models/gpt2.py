@@ -1,9 +1,13 @@
 """GPT-2 with a language-model head or a classification head, on transformers' variables and our forward."""
 
+from typing import Any
+
 import tensorflow as tf
+import tf_keras as keras
 from transformers import GPT2Config, TFGPT2ForSequenceClassification, TFGPT2LMHeadModel
 
 from tfft.models.forward import drop, encode, vocabulary_logits
+from tfft.models.macro_f1 import MacroF1, count_classes
 from tfft.models.steps import TokenWeightedSteps
 from tfft.tasks.task import IGNORED_LABEL
 
@@ -96,6 +100,25 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
         learned = labels != IGNORED_LABEL
         return tf.boolean_mask(logits, learned), tf.boolean_mask(labels, learned)
 
+    def compile(self, *settings: Any, **named_settings: Any) -> None:
+        """Sets how the model learns, as of every head."""
+        super().compile(*settings, **named_settings)
+        self.macro_f1 = MacroF1(self.config.num_labels)
+
+    @property
+    def metrics_scored(self) -> list[keras.metrics.Metric]:
+        """What `evaluate` reports: macro F1 too."""
+        return [*super().metrics_scored, self.macro_f1]
+
+    def measure(self, logits: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+        """Adds up what each metric of what is scored is made of, the counts of classes last."""
+        return [*super().measure(logits, labels), self.count_classes(logits, labels)]
+
+    def count_classes(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Counts each class as `macro_f1.count_classes` does."""
+        said, right = (tf.one_hot(classes, self.config.num_labels) for classes in (tf.argmax(logits, axis=-1), labels))
+        return count_classes(said, right)
+
     def predict_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """Returns the probability of every class, (batch, classes)."""
         return {"probabilities": self.probabilities(self.class_logits(batch["input_ids"], batch["segment_ids"]))}
@@ -131,6 +154,12 @@ class GPT2MultiLabelClassifier(GPT2Classifier):
         """Makes an item of every class of a row that has labels, class after class."""
         yes, answers = super().labelled(logits, labels)
         return tf.stack([tf.zeros_like(yes), yes], axis=-1), answers
+
+    def count_classes(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        """Counts each class as `macro_f1.count_classes` does, from its own items."""
+        said, right = (tf.cast(answers, tf.float32) for answers in (tf.argmax(logits, axis=-1), labels))
+        rows = (-1, self.config.num_labels)
+        return count_classes(tf.reshape(said, rows), tf.reshape(right, rows))
 
     def item_classes(self, labels: tf.Tensor) -> tf.Tensor:
         """Tells the class that each item asks of."""

@@ -19,6 +19,8 @@ class WeightedMean(keras.metrics.Metric):
     The sums are float64: a float32 sum of a million tokens has lost its last digits.
     """
 
+    sums_shape = (2,)
+
     def __init__(self, name: str) -> None:
         super().__init__(name=name, dtype=tf.float64)
         self.total = self.add_weight("total", initializer="zeros")
@@ -87,26 +89,32 @@ class TokenWeightedSteps:
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """What `fit` reports: loss in nats, the share of right answers, and the losses of what is learned beside."""
-        return [self.loss_mean, self.accuracy_mean, *self.means_beside]
+        """What `fit` reports: first what is scored, then the losses of what is learned beside, all in nats."""
+        return [*self.metrics_scored, *self.means_beside]
+
+    @property
+    def metrics_scored(self) -> list[keras.metrics.Metric]:
+        """What `evaluate` reports."""
+        return [self.loss_mean, self.accuracy_mean]
 
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Makes one optimizer update from the rows of all replicas; how they are cut into parts changes nothing."""
         gradients, loss, sums = self.descend(batch)
         finite = update_if_finite(self.optimizer, gradients, self.trainable_variables, loss, self.last_step)
-        return self.record(tf.where(finite, sums, 0.0))  # what nothing was learned from is not counted
+        # What nothing was learned from is not counted.
+        return self.record([tf.where(finite, of_metric, 0.0) for of_metric in sums])
 
-    def descend(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor, tf.Tensor]:
+    def descend(self, batch: Batch) -> tuple[list[tf.Tensor], tf.Tensor, list[tf.Tensor]]:
         """Sums over the parts of this replica's rows, of which only one at a time is in memory.
 
         Returns:
             The gradient of every trainable variable and the loss, float32, this replica's share of the effective
-            batch's; and what the metrics are made of, as `measure` gives it.
+            batch's; and what each metric is made of, as its `update_state` takes it.
         """
         variables, scales = self.trainable_variables, self.scales(batch)
         parts, num_parts = cut(batch, self.micro_batch_size)
 
-        def add(index: tf.Tensor, gradients: list[tf.Tensor], loss: tf.Tensor, sums: tf.Tensor) -> tuple:
+        def add(index: tf.Tensor, gradients: list[tf.Tensor], loss: tf.Tensor, sums: list[tf.Tensor]) -> tuple:
             part = {name: value[index] for name, value in parts.items()}
             key = dropout_key(self.seed, self.optimizer.iterations, part["row_ids"][0])
             # Not what it reads, but what learns: below the lowest of that, nothing is recorded or computed backwards.
@@ -118,10 +126,12 @@ class TokenWeightedSteps:
             # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
             found = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(of_part, variables)]
             gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
-            return index + 1, gradients, loss + of_part, sums + measure(self.judge(*scored), losses[1:])
+            measured = [*self.measure(*scored), *map(sum_and_number, losses[1:])]
+            sums = [total + of_metric for total, of_metric in zip(sums, measured, strict=True)]
+            return index + 1, gradients, loss + of_part, sums
 
         zeros = [tf.zeros(variable.shape) for variable in variables]
-        start = (0, zeros, 0.0, tf.zeros((len(self.metrics), 2), tf.float64))
+        start = (0, zeros, 0.0, [tf.zeros(metric.sums_shape, tf.float64) for metric in self.metrics])
         # One part at a time is the point of it, whatever the graph would allow.
         return tf.while_loop(lambda index, *_: index < num_parts, add, start, parallel_iterations=1)[1:]
 
@@ -146,7 +156,7 @@ class TokenWeightedSteps:
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Scores a batch without dropout."""
-        return self.record(measure(self.losses(batch, key=None), []))
+        return self.record(self.measure(*self.scored(batch, key=None)))
 
     def losses(self, batch: Batch, key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Returns what `judge` does of a batch."""
@@ -156,10 +166,14 @@ class TokenWeightedSteps:
         """Returns -log p of the right class, float32 (items,), and whether it was the likeliest, bool (items,)."""
         return cross_entropy(logits, labels), tf.argmax(logits, axis=-1, output_type=labels.dtype) == labels
 
-    def record(self, sums: tf.Tensor) -> dict[str, tf.Tensor]:
-        """Adds what `measure` gives of a batch to the metrics it is of, and returns those."""
-        metrics = self.metrics[: sums.shape[0]]
-        for metric, of_metric in zip(metrics, tf.unstack(sums), strict=True):
+    def measure(self, logits: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
+        """Adds up what each metric of what is scored is made of: float64, as its `update_state` takes it."""
+        return [sum_and_number(values) for values in self.judge(logits, labels)]
+
+    def record(self, sums: list[tf.Tensor]) -> dict[str, tf.Tensor]:
+        """Adds what was measured to the metrics it is of, the first ones, and returns those."""
+        metrics = self.metrics[: len(sums)]
+        for metric, of_metric in zip(metrics, sums, strict=True):
             metric.update_state(of_metric)
         return {metric.name: metric.result() for metric in metrics}
 
@@ -185,11 +199,6 @@ def cut(batch: Batch, size: int | None) -> tuple[Batch, tf.Tensor]:
         return tf.reshape(filled, tf.concat([[num_parts, rows_each], tf.shape(value)[1:]], axis=0))
 
     return {name: lay_out(name, value) for name, value in batch.items()}, num_parts
-
-
-def measure(judged: tuple[tf.Tensor, tf.Tensor], losses_beside: list[tf.Tensor]) -> tf.Tensor:
-    """Adds up what the metrics are made of: float64 (metrics, 2), each as `sum_and_number`."""
-    return tf.stack([sum_and_number(values) for values in (*judged, *losses_beside)])
 
 
 def sum_and_number(values: tf.Tensor) -> tf.Tensor:

@@ -15,9 +15,10 @@ from tfft.models.run_folder import RunFolder
 from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
 from tfft.training.guards import Guard
 from tfft.training.history import History
+from tfft.training.monitoring import Watch
 from tfft.training.optimizers import make_schedule, set_learning_rate
 from tfft.training.progress import Progress
-from tfft.training.recorders import EventLog, TensorBoardScalars, log_metrics
+from tfft.training.recorders import EventLog, make_recorders
 from tfft.training.rollback import roll_back
 from tfft.training.saving import SaveCheckpoints
 from tfft.training.signals import StopOnSignal, StoppedError
@@ -56,12 +57,13 @@ class Attempts:
         """Optimizer updates made."""
         return int(self.model.optimizer.iterations)
 
-    def train(self, rows: datasets.Dataset, validation: tf.data.Dataset | None) -> None:
+    def train(self, rows: datasets.Dataset, validation: tf.data.Dataset | None, watch: Watch) -> None:
         """Makes all steps that are left.
 
         Args:
             rows: Encoded rows to learn from.
             validation: Batches to evaluate on, or None.
+            watch: What evaluations look at besides.
 
         Raises:
             DivergedError: Gradients are not finite or the loss rises, and going back did not help.
@@ -69,7 +71,7 @@ class Attempts:
             PreemptedError: A signal asked to stop; the state is saved.
         """
         with StopOnSignal() as stopper:
-            evaluation, saver = self._evaluation(validation, stopper), self._saver()
+            evaluation, saver = self._evaluation(validation, watch, stopper), self._saver()
             stopping = [EarlyStopping(self.history, self.config.patience)] if self.config.patience else []
             after_step = [evaluation, saver, *stopping, stopper]
             try:
@@ -134,10 +136,10 @@ class Attempts:
         if self.step:
             logger.info("Going on from step %d (%s).", self.step, newest.folder)
 
-    def _evaluation(self, validation: tf.data.Dataset | None, stopper: StopOnSignal) -> Evaluation:
-        interval = self.config.evaluate_every or self.plan.steps_per_epoch
-        recorders = [self.history.add, TensorBoardScalars(self.run.logs), self.events, log_metrics]
-        return Evaluation(validation, every(interval, self.total_steps), recorders, watchers=[stopper])
+    def _evaluation(self, validation: tf.data.Dataset | None, watch: Watch, stopper: StopOnSignal) -> Evaluation:
+        is_due = every(self.config.evaluate_every or self.plan.steps_per_epoch, self.total_steps)
+        recorders = make_recorders(self.run.logs, self.events, watch.samples and watch.samples.take)
+        return Evaluation(validation, is_due, [self.history.add, *recorders], [stopper], watch.bytes_per_token)
 
     def _saver(self) -> SaveCheckpoints:
         interval = self.config.save_every or self.plan.steps_per_epoch

@@ -14,11 +14,11 @@ from tfft.models.loading import Model
 from tfft.training.averaging import averaged
 from tfft.training.guards import check_loss
 from tfft.training.history import History
+from tfft.training.monitoring import complete_scores
+from tfft.training.recorders import Recorder
 from tfft.training.step_callback import StepCallback
 
 logger = logging.getLogger(__name__)
-
-Recorder = Callable[[int, dict[str, float]], None]
 
 
 class MetricSums(StepCallback):
@@ -41,6 +41,7 @@ class Evaluation(StepCallback):
         is_due: Tells the steps after which to evaluate.
         recorders: What takes a step and its metrics.
         watchers: Callbacks of the evaluation itself, which may leave it.
+        bytes_per_token: Bytes of text behind a validation token; None for a classifier.
     """
 
     def __init__(
@@ -49,9 +50,11 @@ class Evaluation(StepCallback):
         is_due: Callable[[int], bool],
         recorders: list[Recorder],
         watchers: list[keras.callbacks.Callback] = (),
+        bytes_per_token: float | None = None,
     ) -> None:
         super().__init__()
         self.validation, self.is_due, self.recorders, self.watchers = validation, is_due, recorders, list(watchers)
+        self.bytes_per_token = bytes_per_token
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates, then starts the training metrics anew: a row's loss is that of the steps since the last row."""
@@ -61,7 +64,7 @@ class Evaluation(StepCallback):
         metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
         metrics["learning_rate"] = float(self.model.optimizer.learning_rate)
         if self.validation is not None:
-            scores = self._evaluate()
+            scores = complete_scores(self._evaluate(), self.bytes_per_token)
             metrics |= {f"validation_{name}": float(value) for name, value in scores.items()}
             check_loss("validation loss", metrics["validation_loss"], self.step)
         self.model.reset_metrics()

@@ -10,6 +10,7 @@ import datasets
 
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
+from tfft.data.token_counts import count_bytes_per_token
 from tfft.models.adapter_files import put_on, read_adapter, save_adapter
 from tfft.models.adapters import adapted_layers, start_adapters
 from tfft.models.freezing import choose_blocks, count_trained, freeze_others
@@ -21,9 +22,11 @@ from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.runtime import claim, package_versions, set_up_training
 from tfft.tasks.classification import PAIR
 from tfft.training.fitting import fit
+from tfft.training.monitoring import Watch, choose_monitor
 from tfft.training.objectives import make_dropout, make_objective
 from tfft.training.optimizers import default_learning_rate
 from tfft.training.preparation import Preparation, count_cut, prepare
+from tfft.training.sampling import Prompt, Samples, choose_prompts
 
 logger = logging.getLogger(__name__)
 
@@ -73,10 +76,12 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
     objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)
+    choose_monitor(config.monitor, prepared.task.head)
+    prompts = choose_prompts(config, prepared.task, prepared.validation_rows, prepared.validation_records)
     settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_SETTINGS}
     with claim(output):
         run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
-        tuned = _tune(run, prepared, config, objective)
+        tuned = _tune(run, prepared, config, objective, prompts)
     return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
 
 
@@ -85,15 +90,15 @@ def finish(run: RunFolder, metrics: dict) -> None:
     run.write_manifest(status=FINISHED, metrics=metrics)
 
 
-def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objective: Objective) -> TunedModel:
+def _tune(
+    run: RunFolder, prepared: Preparation, config: FinetuneConfig, objective: Objective, prompts: list[Prompt]
+) -> TunedModel:
     model = _build(prepared, config)
     _choose_what_learns(model, prepared, config)
     if not config.learning_rate:
         peak = default_learning_rate(config, has_adapters=bool(adapted_layers(model)))
         config = dataclasses.replace(config, learning_rate=peak)
     _describe(run, prepared, model, objective)
-    facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective)
-    run.write_manifest(**facts)
     tuned = TunedModel(
         model=model,
         tokenizer=prepared.tokenizer,
@@ -103,11 +108,19 @@ def _tune(run: RunFolder, prepared: Preparation, config: FinetuneConfig, objecti
         folder=run.model,
         pairs=PAIR in prepared.records.rows.column_names,
     )
+    watch = Watch(_measure_tokens(prepared), Samples(tuned, prompts) if prompts else None)
+    facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective, watch)
+    run.write_manifest(**facts)
     if adapted_layers(model):
         save_adapter(model, run.adapter, name_base(config.model))
     if not run.model.exists():
         save_tuned(tuned)
     return tuned
+
+
+def _measure_tokens(prepared: Preparation) -> float | None:
+    is_validated = prepared.task.head == "language-model" and len(prepared.validation_rows)
+    return count_bytes_per_token(prepared.validation_rows, prepared.tokenizer) if is_validated else None
 
 
 def _build(prepared: Preparation, config: FinetuneConfig) -> Model:

@@ -15,6 +15,7 @@ from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.run_folder import RunFolder
 from tfft.training.attempts import Attempts
 from tfft.training.averaging import swap_average
+from tfft.training.monitoring import NO_WATCH, Watch, choose_monitor
 from tfft.training.optimizers import make_optimizer
 from tfft.training.preparation import choose_sequence_length
 
@@ -26,6 +27,7 @@ def fit(
     config: FinetuneConfig,
     run: RunFolder,
     objective: Objective = PLAIN_OBJECTIVE,
+    watch: Watch = NO_WATCH,
 ) -> dict[str, Any]:
     """Trains a model and leaves it with the weights of its best evaluation, or of the last step without any.
 
@@ -36,6 +38,7 @@ def fit(
         config: The settings.
         run: Where checkpoints and logs go; a checkpoint there is gone on from.
         objective: What a step descends.
+        watch: What evaluations look at besides.
 
     Returns:
         `steps` made, `best_step` whose weights are kept, `steps_per_epoch`, `padding_share` of the positions, and
@@ -52,8 +55,10 @@ def fit(
     plan = make_plan(row_lengths(rows), config, model)
     total_steps = count_steps(config, plan)
     model.compile(make_optimizer(config, model, total_steps), config.seed, objective)
-    attempts = Attempts(model, plan, total_steps, choose_monitor(config, model), config, run)
-    attempts.train(rows, evaluation_batches(validation_rows, config.batch_size)[0] if len(validation_rows) else None)
+    monitor = choose_monitor(config.monitor, "classifier" if isinstance(model, GPT2Classifier) else "language-model")
+    attempts = Attempts(model, plan, total_steps, monitor, config, run)
+    validation = evaluation_batches(validation_rows, config.batch_size)[0] if len(validation_rows) else None
+    attempts.train(rows, validation, watch)
     steps, best_step = attempts.step, attempts.keep_best()
     swap_average(model)  # what was evaluated is what is kept
     return {
@@ -77,10 +82,3 @@ def count_steps(config: FinetuneConfig, plan: Plan) -> int:
     # Less a little: 0.07 epochs of 100 steps are 7.000000000000001 to a computer.
     steps = max(math.ceil(config.epochs * plan.steps_per_epoch - 1e-6), 1)
     return min(steps, config.max_steps) if config.max_steps else steps
-
-
-def choose_monitor(config: FinetuneConfig, model: Model) -> str:
-    """Says what makes an evaluation the best: a classifier's loss rises with its confidence while it still learns."""
-    if config.monitor != "auto":
-        return config.monitor
-    return "accuracy" if isinstance(model, GPT2Classifier) else "loss"

@@ -4,7 +4,7 @@ import csv
 import io
 from pathlib import Path
 
-from tfft.models.checkpoints import rank_metrics
+from tfft.metrics import rank_metrics
 from tfft.models.run_folder import read_history
 from tfft.whole_files import write_text
 

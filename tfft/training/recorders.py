@@ -1,17 +1,40 @@
 """Where an evaluation's figures go besides history.csv: TensorBoard, events.jsonl and the log."""
 
+import dataclasses
 import json
 import logging
+import textwrap
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tensorflow as tf
 
 logger = logging.getLogger(__name__)
 
+Recorder = Callable[[int, dict[str, float]], None]
 
-class TensorBoardScalars:
-    """Writes every metric as a scalar over steps.
+PROMPT_WIDTH = 60  # characters of a prompt in the log
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a model made of a prompt while it learns.
+
+    Attributes:
+        prompt: The prompt as it is laid out.
+        completion: What the model wrote.
+        reference: What its record says; None where nobody says.
+    """
+
+    prompt: str
+    completion: str
+    reference: str | None = None
+
+
+class TensorBoard:
+    """Writes every metric as a scalar over steps, and samples as text.
 
     Args:
         folder: Where the event files go.
@@ -25,6 +48,15 @@ class TensorBoardScalars:
         with self.writer.as_default(step=step):
             for name, value in metrics.items():
                 tf.summary.scalar(name, value)
+        self.writer.flush()
+
+    def write_samples(self, step: int, samples: Sequence[Sample]) -> None:
+        """Writes the samples of a step, each under its number, as blocks of text that nothing in them can leave."""
+        with self.writer.as_default(step=step):
+            for number, sample in enumerate(samples):
+                told = dataclasses.asdict(sample)
+                blocks = [f"{name}\n\n{textwrap.indent(text, ' ' * 4)}" for name, text in told.items() if text]
+                tf.summary.text(f"sample_{number}", "\n\n".join(blocks))
         self.writer.flush()
 
 
@@ -45,6 +77,10 @@ class EventLog:
         """Records an evaluation."""
         self.write("evaluated", step=step, **metrics)
 
+    def write_samples(self, step: int, samples: Sequence[Sample]) -> None:
+        """Records the samples of a step."""
+        self.write("sampled", step=step, samples=[dataclasses.asdict(sample) for sample in samples])
+
     def write(self, event: str, **facts: object) -> None:
         """Records any event; `time` is in seconds since 1970."""
         with self.path.open("a", encoding="utf-8") as file:
@@ -55,3 +91,31 @@ def log_metrics(step: int, metrics: dict[str, float]) -> None:
     """Says a step's metrics in one line."""
     shown = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in metrics.items())
     logger.info("Step %d: %s.", step, shown)
+
+
+def log_samples(step: int, samples: Sequence[Sample]) -> None:
+    """Says each sample in one line, the end of its prompt only."""
+    for sample in samples:
+        prompt = textwrap.shorten(sample.prompt[::-1], PROMPT_WIDTH, placeholder="...")[::-1]
+        logger.info("Step %d, sample: %s => %s", step, prompt, " ".join(sample.completion.split()))
+
+
+def make_recorders(folder: Path, events: EventLog, take_samples: Callable[[], list[Sample]] | None) -> list[Recorder]:
+    """Makes all that tells of an evaluation.
+
+    Args:
+        folder: Where TensorBoard's files go.
+        events: events.jsonl.
+        take_samples: What the model writes now; None where it writes nothing.
+    """
+    board = TensorBoard(folder)
+    recorders = [board, events, log_metrics]
+    if take_samples is None:
+        return recorders
+
+    def tell_samples(step: int, metrics: dict[str, float]) -> None:
+        samples = take_samples()
+        for write in (board.write_samples, events.write_samples, log_samples):
+            write(step, samples)
+
+    return [*recorders, tell_samples]
