@@ -66,14 +66,15 @@ REFUSED = [
     ("average_decay", 1.0, "a number of at most 0.99999"),
     ("precision", "float64", "one of float32, bfloat16"),
     ("evaluate_every", 0, "a number of at least 1"),
-    ("save_every", 0, "a number of at least 1"),
+    ("save_every", "0", "steps, as 500, or minutes, as 10min"),
+    ("save_every", "10 hours", "steps, as 500, or minutes, as 10min"),
+    ("save_every", "infmin", "steps, as 500, or minutes, as 10min"),
     ("keep", 0, "a number of at least 1"),
     ("samples", -1, "a number of at least 0"),
     ("patience", 0, "a number of at least 1"),
     ("max_skipped", -1, "a number of at least 0"),
     ("spike_factor", -0.5, "a number of at least 0"),
     ("max_rollbacks", -1, "a number of at least 0"),
-    ("resume", "always", "one of auto, never"),
     ("seed", -1, "a number of at least 0"),
     ("seed", 2**31, f"a number of at most {2**31 - 1}"),
 ]
@@ -96,6 +97,8 @@ ALLOWED = [
     ("language_modeling_weight", 0),
     ("evaluate_every", 1),
     ("save_every", 1),
+    ("save_every", "500"),
+    ("save_every", "0.5min"),
     ("keep", 1),
     ("patience", 1),
     ("max_skipped", 0),
@@ -138,7 +141,7 @@ def test_config_refuses_what_adapters_make_no_sense_with(settings, message):
 def test_every_limit_is_tested():
     no_limits = {"help", "metavar"}
     limits = {(name, limit) for name, field in FIELDS.items() for limit in field.metadata if limit not in no_limits}
-    words = {"choices": "one of", "above": "above", "least": "least", "most": "most"}
+    words = {"interval": "minutes", "choices": "one of", "above": "above", "least": "least", "most": "most"}
     assert {limit for _, limit in limits} <= set(words)
     tested = {(name, limit) for name, _, expected in REFUSED for limit, word in words.items() if word in expected}
     assert limits == tested

@@ -21,8 +21,8 @@ def setting(default: Any, help: str, **limits: Any) -> Any:
     Args:
         default: The field's default and the option's default.
         help: What the option's `--help` says.
-        limits: `choices`, or numeric `above` (exclusive), `least` and `most` (inclusive); `metavar` where pairs are
-            given.
+        limits: `choices`, or numeric `above` (exclusive), `least` and `most` (inclusive), or `interval` for what
+            `parse_interval` reads; `metavar` where pairs are given.
     """
     metadata = {"help": help, **limits}
     if isinstance(default, dict):
@@ -147,7 +147,9 @@ class FinetuneConfig:
     )
     precision: str = setting("float32", "Number format of the matrix products.", choices=("float32", "bfloat16"))
     evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)
-    save_every: int | None = setting(None, "Steps between checkpoints; default: every epoch.", least=1)
+    save_every: str | None = setting(
+        None, "Steps or minutes between checkpoints, as 500 or 10min; default: every epoch.", interval=True
+    )
     keep: int = setting(2, "Newest checkpoints kept, besides the best one.", least=1)
     monitor: str = setting(
         "auto",
@@ -174,7 +176,9 @@ class FinetuneConfig:
     max_rollbacks: int = setting(
         2, "How often the run goes back to a checkpoint and on with half the learning rate; then it ends.", least=0
     )
-    resume: str = setting("auto", "auto goes on with an unfinished run in --output.", choices=("auto", "never"))
+    resume: str = setting(
+        "auto", "Where a run in --output goes on: auto (its last checkpoint), never, or one of its checkpoints."
+    )
     seed: int = setting(0, "Decides order, split, dropout and random weights.", least=0, most=2**31 - 1)
 
     def __post_init__(self) -> None:
@@ -214,9 +218,27 @@ def check_limits(field: dataclasses.Field, value: Any) -> None:
         raise UsageError(f"{option} cannot be that. Expected {expected}. Received: {option}={value!r}.")
 
 
+def parse_interval(text: str | int) -> tuple[int | None, float | None]:
+    """Reads an interval: steps, as 500, or minutes, as 10min.
+
+    Returns:
+        Steps and None, or None and seconds.
+
+    Raises:
+        ValueError: It is neither, or not above 0.
+    """
+    number, minutes, rest = str(text).partition("min")
+    steps, seconds = (None, 60 * float(number)) if minutes else (int(number), None)
+    if rest or not 0 < (steps or seconds or 0) < math.inf:
+        raise ValueError(f"{text!r} is no interval")
+    return steps, seconds
+
+
 def _expectation(limits: dict[str, Any], value: Any) -> str | None:
     if "choices" in limits and not {*(value if isinstance(value, tuple) else [value])} <= {*limits["choices"]}:
         return "one of " + ", ".join(limits["choices"])
+    if "interval" in limits:
+        return _expected_interval(value)
     if isinstance(value, float) and not math.isfinite(value):
         return "a finite number"
     if "above" in limits and not value > limits["above"]:
@@ -225,4 +247,12 @@ def _expectation(limits: dict[str, Any], value: Any) -> str | None:
         return f"a number of at least {limits['least']}"
     if "most" in limits and value > limits["most"]:
         return f"a number of at most {limits['most']}"
+    return None
+
+
+def _expected_interval(value: Any) -> str | None:
+    try:
+        parse_interval(value)
+    except ValueError:
+        return "steps, as 500, or minutes, as 10min"
     return None

@@ -70,10 +70,11 @@ def test_finetune_leaves_a_run_folder_and_says_its_metrics(tune, records, tmp_pa
 
 def test_finetune_leaves_a_finished_run_alone(tune, records, run, tmp_path):
     before = tiny_run.hash_folder(run)
-    for options in ([], ["--resume", "never"]):
+    taken = "already holds a run (finished). Expected a new folder; nothing is overwritten."
+    for options, message in (([], "holds a run that began otherwise."), (["--resume", "never"], taken)):
         answer = tune(records, *options, output=run)
         assert answer.exit_code == 2
-        assert "already holds a run (finished). Expected a new folder; nothing is overwritten." in answer.error
+        assert message in answer.error
     assert tiny_run.hash_folder(run) == before
 
 

@@ -58,7 +58,7 @@ VALUES = {
     "average_decay": ("0.999", 0.999),
     "precision": ("bfloat16", "bfloat16"),
     "evaluate_every": ("9", 9),
-    "save_every": ("8", 8),
+    "save_every": ("10min", "10min"),
     "keep": ("4", 4),
     "monitor": ("f1", "f1"),
     "samples": ("5", 5),

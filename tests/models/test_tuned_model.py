@@ -17,9 +17,10 @@ from transformers import (
 )
 from transformers.modeling_tf_pytorch_utils import load_pytorch_state_dict_in_tf2_model
 
+from tfft.config import FinetuneConfig
 from tfft.errors import UsageError
 from tfft.models.loading import Dropout, Shape, build_scratch
-from tfft.models.run_folder import open_run
+from tfft.models.resuming import open_run
 from tfft.models.tuned_model import TunedModel, load_tuned, save_tuned
 from tfft.tasks.formatting import MARKERS, Formatting
 from tfft.tasks.registry import TASKS, build_task
@@ -55,7 +56,7 @@ def tuned(make_config, tokenizer, tmp_path_factory):
     """A saved model of each task, in a run."""
     found = {}
     for name in ("text", "classification"):
-        run = open_run(tmp_path_factory.mktemp(name) / "run", {}, "auto")
+        run = open_run(tmp_path_factory.mktemp(name) / "run", {}, {}, FinetuneConfig(), 1)
         run.write_manifest(task=name, sequence_length=48)
         found[name] = build_tuned(make_config, tokenizer, name, run.model)
         save_tuned(found[name])
@@ -173,7 +174,7 @@ TALK = [{"role": "user", "content": "Hello"}, {"role": "assistant", "content": "
 @pytest.fixture(scope="module")
 def talker(make_config, tokenizer, tmp_path_factory):
     """A saved model of chats with markers of its own, in a run."""
-    run = open_run(tmp_path_factory.mktemp("chat") / "run", {}, "auto")
+    run = open_run(tmp_path_factory.mktemp("chat") / "run", {}, {}, FinetuneConfig(), 1)
     formatting = Formatting(train_turns="last", markers={**MARKERS, "user": 'Kundin "客":'})
     run.write_manifest(task="chat", formatting=formatting.to_dict(), overflow="drop", sequence_length=48)
     saved = build_tuned(make_config, copy.deepcopy(tokenizer), "chat", run.model)
@@ -213,6 +214,6 @@ def test_a_run_json_of_before_there_were_layouts_has_the_plain_one(tuned):
 
 
 def test_run_json_is_readable_text(tmp_path):
-    open_run(tmp_path, {"column": {"text": "Größe"}}, "auto")
+    open_run(tmp_path, {"column": {"text": "Größe"}}, {}, FinetuneConfig(), 1)
     assert '"text": "Größe"' in (tmp_path / "run.json").read_text(encoding="utf-8")
     assert json.loads((tmp_path / "run.json").read_text(encoding="utf-8"))["status"] == "running"

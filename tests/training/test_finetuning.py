@@ -105,8 +105,9 @@ def test_run_json_says_what_was_done_with_what(whole, reviews):
     assert manifest["versions"].keys() >= {"python", "tensorflow", "transformers", "tfft"}
     identity = manifest["identity"]
     assert (identity["batch_size"], identity["learning_rate"], identity["seed"]) == (4, 0.01, 0)
-    assert not {"resume", "keep"} & identity.keys()
     assert len(identity["records_sha256"]) == 64
+    assert manifest["files"] == {"records": {str(reviews): identity["records_sha256"]}, "validation": {}}
+    assert manifest["total_steps"] == 15
 
 
 def test_history_has_a_row_for_every_evaluation(whole):
@@ -211,7 +212,7 @@ def test_other_settings_are_refused_with_the_differences(interrupted, reviews, s
     unfinished = interrupted[1]
     before = tree(unfinished)
     with refused(
-        UsageError, "began otherwise", "Received: learning_rate 0.01 -> 0.02, schedule 'linear' -> 'cosine'. Repeat"
+        UsageError, "began otherwise", "Received: --learning-rate 0.01 -> 0.02; --schedule linear -> cosine. Repeat"
     ):
         finetune(reviews, unfinished, settings(learning_rate=0.02, schedule="cosine"))
     assert tree(unfinished) == before
@@ -220,7 +221,8 @@ def test_other_settings_are_refused_with_the_differences(interrupted, reviews, s
 def test_other_records_are_refused(interrupted, reviews, settings, tmp_path):
     changed = tmp_path / "reviews.csv"
     changed.write_bytes(reviews.read_bytes() + b'"One more review",good\n')
-    with refused(UsageError, "Received: records_sha256 '"):
+    told = f"Received: {changed} is new among the records files; {reviews} is no more among the records files"
+    with refused(UsageError, told):
         finetune(changed, interrupted[1], settings())
 
 
@@ -249,10 +251,29 @@ def test_a_finished_run_is_refused_and_not_touched(whole, reviews, settings, tmp
     manifest = RunFolder(output).read_manifest()
     assert (manifest["status"], manifest["metrics"]) == ("finished", {"accuracy": 0.5})
     before = tree(output)
-    for config in (settings(), settings(epochs=9.0), settings(resume="never")):
+    for config in (settings(), settings(max_steps=15), settings(resume="never")):
         with refused(UsageError, "already holds a run (finished)", "nothing is overwritten"):
             finetune(reviews, output, config)
     assert tree(output) == before
+
+
+def test_a_finished_run_goes_on_for_more_epochs_and_keeps_what_it_had_made(whole, reviews, settings, tmp_path, caplog):
+    output = tmp_path / "run"
+    shutil.copytree(whole.run.path, output)
+    finish(RunFolder(output), {"accuracy": 0.5})
+    before = tree(output)
+    with caplog.at_level(logging.INFO, logger="tfft"):
+        again = finetune(reviews, output, settings(epochs=4.0, keep=9))
+    assert "from step 15 on the learning rate is that of a run of 20." in " ".join(caplog.messages)
+    assert again.run.read_manifest()["steps"] == 20
+    history = read_history(again.run)
+    assert history[:4] == read_history(whole.run)
+    assert [row["step"] for row in history[4:]] == [16, 20]
+    assert history[4]["learning_rate"] > history[3]["learning_rate"]
+    kept = tree(output / "previous" / "1")
+    assert kept["run.json"] == before["run.json"]
+    assert kept["model/model.safetensors"] == before["model/model.safetensors"]
+    assert (output / "model" / "model.safetensors").exists()
 
 
 # What is refused leaves nothing behind
@@ -282,7 +303,7 @@ def test_a_validation_file_and_max_steps(reviews, small, tmp_path):
     manifest = found.run.read_manifest()
     assert (manifest["training_rows"], manifest["validation_rows"], manifest["steps"]) == (24, 2, 2)
     assert [row["step"] for row in read_history(found.run)] == [2]
-    assert manifest["identity"]["validation_sha256"]
+    assert manifest["identity"]["validation_sha256"] == manifest["files"]["validation"][str(other)]
 
 
 def test_too_few_records_to_hold_out_still_make_a_model(small, tmp_path, caplog):

@@ -13,7 +13,10 @@ from tfft.config import FinetuneConfig
 @click.command(cls=TfftCommand)
 @click.argument("records", nargs=-1)
 @click.option(
-    "--output", type=click.Path(path_type=Path), required=True, help="The run folder: new, or an unfinished run."
+    "--output",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="The run folder: new, or a run with steps left to make.",
 )
 @config_option
 @settings_options
@@ -26,7 +29,7 @@ def finetune(records: tuple[str, ...], output: Path, as_json: bool, **settings: 
     the records of PATH are learned from.
 
     Leaves in --output a model that transformers loads, checkpoints, logs, run.json and report.html. An interrupted run
-    goes on when the same command is given again.
+    goes on when the same command is given again, a finished one when it is given more --epochs.
     """
     config = FinetuneConfig(**settings)
 

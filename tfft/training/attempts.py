@@ -6,7 +6,7 @@ import datasets
 import tensorflow as tf
 import tf_keras as keras
 
-from tfft.config import FinetuneConfig
+from tfft.config import FinetuneConfig, parse_interval
 from tfft.data.batching import Plan, training_batches
 from tfft.errors import DivergedError, OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
@@ -142,5 +142,7 @@ class Attempts:
         return Evaluation(validation, is_due, [self.history.add, *recorders], [stopper], watch.bytes_per_token)
 
     def _saver(self) -> SaveCheckpoints:
-        interval = self.config.save_every or self.plan.steps_per_epoch
-        return SaveCheckpoints(self.checkpoints, self.history, self.guard, every(interval, self.total_steps))
+        steps, seconds = parse_interval(self.config.save_every or self.plan.steps_per_epoch)
+        # By the clock alone, the last step is the only one that is sure to be saved.
+        is_due = every(steps or self.total_steps, self.total_steps)
+        return SaveCheckpoints(self.checkpoints, self.history, self.guard, is_due, seconds)

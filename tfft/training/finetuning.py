@@ -9,6 +9,7 @@ from pathlib import Path
 import datasets
 
 from tfft.config import FinetuneConfig
+from tfft.data.batching import row_lengths
 from tfft.data.records import Records
 from tfft.data.token_counts import count_bytes_per_token
 from tfft.models.adapter_files import put_on, read_adapter, save_adapter
@@ -17,11 +18,12 @@ from tfft.models.freezing import choose_blocks, count_trained, freeze_others
 from tfft.models.loading import Model, Shape, build_scratch, load_config, load_model
 from tfft.models.objective import Objective
 from tfft.models.origin import describe_origin, name_base
-from tfft.models.run_folder import FINISHED, RunFolder, check_output, open_run
+from tfft.models.resuming import check_output, open_run
+from tfft.models.run_folder import FINISHED, RunFolder
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.runtime import claim, package_versions, set_up_training
 from tfft.tasks.classification import PAIR
-from tfft.training.fitting import fit
+from tfft.training.fitting import count_steps, fit, make_plan
 from tfft.training.monitoring import Watch, choose_monitor
 from tfft.training.objectives import make_dropout, make_objective
 from tfft.training.optimizers import default_learning_rate
@@ -31,9 +33,6 @@ from tfft.training.sampling import Prompt, Samples, choose_prompts
 logger = logging.getLogger(__name__)
 
 ALPHA_PER_RANK = 2  # as in TRL's ModelConfig, whose rank is 16 and whose alpha is 32
-
-# May differ between a run and its resumption: they change no step.
-FREE_SETTINGS = ("resume", "keep", "save_every")
 
 
 @dataclass(frozen=True)
@@ -58,7 +57,7 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
 
     Args:
         sources: Files of records, folders, patterns or hub names; PATH=WEIGHT gives one of several a weight.
-        output: The run folder: new, or holding an unfinished run of the same records and settings.
+        output: The run folder: new, or holding a run of the same records and settings that has steps left to make.
         config: The settings.
 
     Returns:
@@ -72,15 +71,16 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
         PreemptedError: A signal asked to stop; the state is saved.
     """
     output = Path(output)
-    check_output(output, config.resume)
+    check_output(output, config)
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
     objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)
     choose_monitor(config.monitor, prepared.task.head)
     prompts = choose_prompts(config, prepared.task, prepared.validation_rows, prepared.validation_records)
-    settings = {name: value for name, value in dataclasses.asdict(config).items() if name not in FREE_SETTINGS}
+    identity = {**dataclasses.asdict(config), **prepared.identity(config)}
+    total_steps = count_steps(config, make_plan(row_lengths(prepared.rows), config, prepared.architecture))
     with claim(output):
-        run = open_run(output, {**settings, **prepared.identity(config)}, config.resume)
+        run = open_run(output, identity, prepared.files(config), config, total_steps)
         tuned = _tune(run, prepared, config, objective, prompts)
     return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 import datasets
 import numpy as np
+from transformers import GPT2Config
 
 from tfft.config import FinetuneConfig
 from tfft.data.batching import BucketedPlan, PackedPlan, Plan, evaluation_batches, row_lengths
@@ -52,7 +53,7 @@ def fit(
     """
     for learned_or_not in filter(len, (rows, validation_rows)):
         check_ranges(learned_or_not, model.config.vocab_size, model.config.n_positions)
-    plan = make_plan(row_lengths(rows), config, model)
+    plan = make_plan(row_lengths(rows), config, model.config)
     total_steps = count_steps(config, plan)
     model.compile(make_optimizer(config, model, total_steps), config.seed, objective)
     monitor = choose_monitor(config.monitor, "classifier" if isinstance(model, GPT2Classifier) else "language-model")
@@ -70,10 +71,10 @@ def fit(
     }
 
 
-def make_plan(lengths: np.ndarray, config: FinetuneConfig, model: Model) -> Plan:
+def make_plan(lengths: np.ndarray, config: FinetuneConfig, architecture: GPT2Config) -> Plan:
     """Plans the batches of rows whose lengths are int (rows,)."""
     if config.packing:
-        return PackedPlan(lengths, config.batch_size, config.seed, choose_sequence_length(config, model.config))
+        return PackedPlan(lengths, config.batch_size, config.seed, choose_sequence_length(config, architecture))
     return BucketedPlan(lengths, config.batch_size, config.seed)
 
 

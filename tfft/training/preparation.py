@@ -84,6 +84,14 @@ class Preparation:
             "weights_sha256": self.folder and hash_files(list_sources(self.adapter or self.folder)),
         }
 
+    def files(self, config: FinetuneConfig) -> dict[str, dict[str, str]]:
+        """Lists the files of records: name -> SHA-256, by what they are for."""
+        validation = self.validation_records.files if config.validation else ()
+        return {
+            "records": {file.name: file.digest for file in self.records.files},
+            "validation": {file.name: file.digest for file in validation},
+        }
+
 
 def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) -> Preparation:
     """Reads, checks and encodes the records of a finetune.
