@@ -268,7 +268,7 @@ def test_curves_without_a_finite_value_are_left_out(write):
     ],
 )
 def test_value_axis_is_round(values, percent, labels):
-    assert charts._value_axis(*values, percent)[1] == labels
+    assert charts.value_axis(*values, percent)[1] == labels
 
 
 @pytest.mark.parametrize(

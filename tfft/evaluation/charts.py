@@ -33,9 +33,9 @@ def draw_chart(metric: str, title: str, history: list[dict[str, float]], kept: A
         return ""
     finite = [value for points in curves.values() for _, value in points if is_finite(value)]
     show = percent if is_share else number
-    ticks, labels = _value_axis(min(finite), max(finite), is_share)
+    ticks, labels = value_axis(min(finite), max(finite), is_share)
     last = max(1, *(step for points in curves.values() for step, _ in points))
-    scale = _Scale(12 + 7 * max(map(len, labels)), last, ticks)
+    scale = Scale(12 + 7 * max(map(len, labels)), last, ticks)
     marks = [*_grid(scale, labels), *_kept_mark(scale, kept)]
     marks += [_curve(kind, points, kept, scale, show) for kind, points in curves.items()]
     marks += _end_labels(curves, scale, show)
@@ -47,7 +47,7 @@ def draw_chart(metric: str, title: str, history: list[dict[str, float]], kept: A
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """Where numbers stand in a chart, in pixels from its upper left corner.
 
     Attributes:
@@ -61,9 +61,11 @@ class _Scale:
     ticks: list[float]
 
     def x(self, step: float) -> float:
+        """Returns where a step stands."""
         return round(self.left + (WIDTH - RIGHT - self.left) * step / self.last, 1)
 
     def y(self, value: float) -> float:
+        """Returns where a value stands."""
         share = (value - self.ticks[0]) / (self.ticks[-1] - self.ticks[0])
         return round(HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * share, 1)
 
@@ -72,8 +74,17 @@ def _points(history: list[dict[str, float]], name: str) -> Points:
     return [(int(row["step"]), row[name]) for row in history if name in row and is_finite(row.get("step"))]
 
 
-def _value_axis(lowest: float, highest: float, is_share: bool) -> tuple[list[float], list[str]]:
-    """Chooses round numbers around all values, and writes them alike."""
+def value_axis(lowest: float, highest: float, is_share: bool) -> tuple[list[float], list[str]]:
+    """Chooses round numbers around all values, and writes them alike.
+
+    Args:
+        lowest: The lowest value.
+        highest: The highest.
+        is_share: Whether they are shares, written as percentages.
+
+    Returns:
+        The numbers, rising, and how each is written.
+    """
     margin = max(abs(lowest), abs(highest)) / 10 or 0.5
     if highest - lowest <= margin * 1e-6:
         lowest = max(lowest - margin, 0.0) if lowest >= 0 else lowest - margin
@@ -93,30 +104,31 @@ def _round_up(value: float) -> float:
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power >= value * (1 - 1e-6))
 
 
-def _grid(scale: _Scale, labels: list[str]) -> list[str]:
+def _grid(scale: Scale, labels: list[str]) -> list[str]:
     values = [
         f'<line class="grid" x1="{scale.left}" x2="{WIDTH - RIGHT}" y1="{scale.y(tick)}" y2="{scale.y(tick)}"/>'
         f'<text x="{scale.left - 8}" y="{scale.y(tick) + 4}" text-anchor="end">{label}</text>'
         for tick, label in zip(scale.ticks, labels, strict=True)
     ]
     steps = range(0, int(scale.last) + 1, max(1, int(_round_up(scale.last / 5))))
-    values += [_middle_text(scale.x(step), HEIGHT - BOTTOM + 18, f"{step:,}") for step in steps]
-    return [*values, _middle_text((scale.left + WIDTH - RIGHT) / 2, HEIGHT - 3, "step")]
+    values += [mark_middle(scale.x(step), HEIGHT - BOTTOM + 18, f"{step:,}") for step in steps]
+    return [*values, mark_middle((scale.left + WIDTH - RIGHT) / 2, HEIGHT - 3, "step")]
 
 
-def _kept_mark(scale: _Scale, kept: Any) -> list[str]:
+def _kept_mark(scale: Scale, kept: Any) -> list[str]:
     if not is_finite(kept) or not 0 <= kept <= scale.last:
         return []
     x = scale.x(kept)
-    label = _middle_text(max(x, scale.left + 30), TOP - 14, f"kept: step {kept:,}")
+    label = mark_middle(max(x, scale.left + 30), TOP - 14, f"kept: step {kept:,}")
     return [f'<g class="kept"><line x1="{x}" x2="{x}" y1="{TOP - 8}" y2="{HEIGHT - BOTTOM}"/>{label}</g>']
 
 
-def _middle_text(x: float, y: float, text: str) -> str:
+def mark_middle(x: float, y: float, text: str) -> str:
+    """Writes a text whose middle is at a place, in pixels."""
     return f'<text x="{x}" y="{y}" text-anchor="middle">{text}</text>'
 
 
-def _curve(kind: str, points: Points, kept: Any, scale: _Scale, show: Show) -> str:
+def _curve(kind: str, points: Points, kept: Any, scale: Scale, show: Show) -> str:
     """Draws a line, broken where a value is not finite, and its points where they are few."""
     commands, marks, pen = [], [], "M"
     for step, value in points:
@@ -133,7 +145,7 @@ def _curve(kind: str, points: Points, kept: Any, scale: _Scale, show: Show) -> s
     return f'<g class="{kind}"><path d="{"".join(commands)}"/>{"".join(marks)}</g>'
 
 
-def _end_labels(curves: dict[str, Points], scale: _Scale, show: Show) -> list[str]:
+def _end_labels(curves: dict[str, Points], scale: Scale, show: Show) -> list[str]:
     """Names each curve and its last value beside its end, the upper one first, so far apart that both can be read."""
     ends = {kind: [value for _, value in points if is_finite(value)][-1] for kind, points in curves.items()}
     placed, free = [], TOP

@@ -93,11 +93,7 @@ def finish(run: RunFolder, metrics: dict) -> None:
 def _tune(
     run: RunFolder, prepared: Preparation, config: FinetuneConfig, objective: Objective, prompts: list[Prompt]
 ) -> TunedModel:
-    model = _build(prepared, config)
-    _choose_what_learns(model, prepared, config)
-    if not config.learning_rate:
-        peak = default_learning_rate(config, has_adapters=bool(adapted_layers(model)))
-        config = dataclasses.replace(config, learning_rate=peak)
+    model, config = build_learner(prepared, config)
     _describe(run, prepared, model, objective)
     tuned = TunedModel(
         model=model,
@@ -116,6 +112,14 @@ def _tune(
     if not run.model.exists():
         save_tuned(tuned)
     return tuned
+
+
+def build_learner(prepared: Preparation, config: FinetuneConfig) -> tuple[Model, FinetuneConfig]:
+    """Builds the model that a run learns with, and says in its settings at what rate it does."""
+    model = _build(prepared, config)
+    _choose_what_learns(model, prepared, config)
+    peak = config.learning_rate or default_learning_rate(config, has_adapters=bool(adapted_layers(model)))
+    return model, dataclasses.replace(config, learning_rate=peak)
 
 
 def _measure_tokens(prepared: Preparation) -> float | None:
