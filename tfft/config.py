@@ -100,7 +100,9 @@ class FinetuneConfig:
     batch_size: int = setting(16, "Rows an optimizer update learns from, packed ones with --packing.", least=1)
     packing: bool = setting(False, "Lays short texts side by side in rows of --sequence-length, none seeing another.")
     learning_rate: float | None = setting(
-        None, "Peak learning rate; by default 5e-4 from scratch, 3e-3 for adapters, 1e-4 else.", above=0
+        None,
+        "Peak learning rate; by default 5e-4 from scratch, 3e-4 from base, 1e-4 from gpt2; for adapters x10.",
+        above=0,
     )
     schedule: str = setting(
         "linear",

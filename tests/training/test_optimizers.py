@@ -102,6 +102,13 @@ def test_the_default_peak_is_lower_for_trained_weights(optimizer):
 
 def test_the_default_peak_is_higher_for_adapters():
     assert default_learning_rate(FinetuneConfig(), has_adapters=True) == pytest.approx(3e-3)
+    assert default_learning_rate(FinetuneConfig(), width=768, has_adapters=True) == pytest.approx(1e-3)
+
+
+def test_the_default_peak_falls_with_the_width():
+    peaks = {width: default_learning_rate(FinetuneConfig(), width) for width in (32, 256, 768, 1600)}
+    assert peaks == pytest.approx({32: 3e-4, 256: 3e-4, 768: 1e-4, 1600: 4.8e-5})
+    assert default_learning_rate(FinetuneConfig(model="scratch"), 768) == 5e-4
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

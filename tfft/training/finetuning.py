@@ -118,7 +118,7 @@ def build_learner(prepared: Preparation, config: FinetuneConfig) -> tuple[Model,
     """Builds the model that a run learns with, and says in its settings at what rate it does."""
     model = _build(prepared, config)
     _choose_what_learns(model, prepared, config)
-    peak = config.learning_rate or default_learning_rate(config, has_adapters=bool(adapted_layers(model)))
+    peak = config.learning_rate or default_learning_rate(config, model.config.n_embd, bool(adapted_layers(model)))
     return model, dataclasses.replace(config, learning_rate=peak)
 
 
