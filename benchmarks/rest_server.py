@@ -56,7 +56,10 @@ class ServedFolder:
             given = {key: [row[key] for row in rows] for key in rows[0]} if named else {next(iter(specs)): rows}
         if given.keys() != specs.keys():
             raise ValueError(f"input keys {sorted(given)} do not match those of the signature, {sorted(specs)}")
-        return {key: tf.constant(values, specs[key].dtype) for key, values in given.items()}
+        tensors = {key: tf.constant(values, specs[key].dtype) for key, values in given.items()}
+        if wrong := [key for key, tensor in tensors.items() if not specs[key].is_compatible_with(tensor)]:
+            raise ValueError(f"input {wrong[0]} has shape {tensors[wrong[0]].shape}, not {specs[wrong[0]].shape}")
+        return tensors
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -83,7 +86,7 @@ class Handler(BaseHTTPRequestHandler):
             return
         try:
             self.answer(200, self.served.predict(json.loads(body)))
-        except (ValueError, KeyError, TypeError, LookupError, tf.errors.OpError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, tf.errors.OpError) as error:
             self.answer(400, {"error": str(error)[:1000]})
 
     def _find(self) -> re.Match | None:

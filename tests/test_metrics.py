@@ -6,6 +6,7 @@ import pytest
 
 from tfft.metrics import (
     SMALLEST_PROBABILITY,
+    answer_metrics,
     class_losses,
     class_scores,
     classification_metrics,
@@ -197,3 +198,28 @@ def test_rank_metrics_puts_the_better_first():
         assert min(metrics, key=lambda one: rank_metrics(one, monitor)) == metrics[best], monitor  # noqa: B023
     assert rank_metrics(metrics[0], "macro_f1") < rank_metrics(metrics[1], "macro_f1")  # equals go by loss
     assert rank_metrics({}, "loss") == rank_metrics({}, "accuracy") == (math.inf, math.inf)
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "exact", "f1"),
+    [
+        ("in May", ["in May", "May"], 1, 1),
+        ("The  in May!", ["in may"], 1, 1),
+        ("May or June", ["May"], 0, 0.5),
+        ("June", ["in May"], 0, 0),
+        ("", [], 1, 1),
+        ("", ["May"], 0, 0),
+        ("May", [], 0, 0),
+        ("may may", ["may"], 0, 2 / 3),
+        ("größer", ["Größer."], 1, 1),
+    ],
+)
+def test_an_answer_counts_by_the_nearest_of_what_is_accepted(answer, accepted, exact, f1):
+    metrics = answer_metrics([answer], [accepted])
+    assert metrics == {"exact_match": exact, "token_f1": pytest.approx(f1), "num_answers": 1}
+
+
+def test_answers_are_averaged():
+    metrics = answer_metrics(["a b c", "x"], [["b"], ["y"]])
+    assert metrics == {"exact_match": 0, "token_f1": pytest.approx(2 / 3 / 2), "num_answers": 2}
+    assert answer_metrics([], []) == {"exact_match": 0, "token_f1": 0, "num_answers": 0}

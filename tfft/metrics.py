@@ -1,6 +1,10 @@
 """Metrics as pure functions of NumPy arrays: what evaluation reports, and nothing that needs a model."""
 
 import math
+import re
+import string
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -136,3 +140,38 @@ def f1_scores(hits: float, predicted: float, support: float) -> dict[str, float]
         "f1": 2 * hits / (predicted + support) if predicted + support else 0.0,
         "support": int(support),
     }
+
+
+def answer_metrics(answers: Sequence[str], references: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Scores answers by the nearest of what is accepted.
+
+    Args:
+        answers: What was written.
+        references: For each the accepted texts; where there are none, nothing is what is right.
+
+    Returns:
+        `exact_match` and `token_f1` (shares of 1, a record's mean) and `num_answers`.
+
+    Source:
+        Rajpurkar et al. 2016, SQuAD, section 6.1, and its evaluation script of version 2.0: without case, punctuation,
+        articles and white space.
+    """
+    words = [_answer_words(answer) for answer in answers]
+    accepted = [[_answer_words(text) for text in texts] or [[]] for texts in references]
+    pairs = list(zip(words, accepted, strict=True))
+    return {
+        "exact_match": sum(any(one == other for other in others) for one, others in pairs) / max(len(pairs), 1),
+        "token_f1": sum(max(_token_f1(one, other) for other in others) for one, others in pairs) / max(len(pairs), 1),
+        "num_answers": len(pairs),
+    }
+
+
+def _answer_words(text: str) -> list[str]:
+    plain = "".join(character for character in text.lower() if character not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", plain).split()
+
+
+def _token_f1(one: list[str], other: list[str]) -> float:
+    if not one or not other:
+        return float(one == other)
+    return 2 * sum((Counter(one) & Counter(other)).values()) / (len(one) + len(other))

@@ -138,3 +138,36 @@ def test_evaluate_changes_nothing(invoke, run, records):
     before = tiny_run.hash_folder(run), tiny_run.hash_folder(records.parent)
     invoke("evaluate", run, records)
     assert (tiny_run.hash_folder(run), tiny_run.hash_folder(records.parent)) == before
+
+
+PROMPTS = '{"prompt": "We hated it 0.", "completion": "bad"}\n{"prompt": "Good food 0.", "completion": "groß"}\n'
+
+
+def test_evaluate_compares_completions_with_those_of_another_model(invoke, completion_run, language_model_run, write):
+    path = write("prompts.jsonl", PROMPTS)
+    options = ("--completions", "--max-new-tokens", 6, "--against", language_model_run)
+    answer = invoke("evaluate", completion_run, path, *options, "--json")
+    result = json.loads(answer.stdout.splitlines()[-1])
+    figures = ["loss", "perplexity", "num_tokens", "bits_per_byte", "exact_match", "token_f1", "num_answers"]
+    assert list(result["metrics"]) == list(result["against"]["metrics"]) == figures
+    assert result["against"]["model"] == str(language_model_run)
+    assert result["metrics"]["num_answers"] == 2
+    assert result["metrics"]["loss"] < result["against"]["metrics"]["loss"]
+    alone = invoke("evaluate", completion_run, path, "--json")
+    assert json.loads(alone.stdout.splitlines()[-1])["metrics"].items() < result["metrics"].items()
+
+
+def test_evaluate_shows_two_models_side_by_side(invoke, completion_run, language_model_run, write):
+    path = write("prompts.jsonl", PROMPTS)
+    answer = invoke("evaluate", completion_run, path, "--against", language_model_run)
+    head, first, *_ = answer.stdout.splitlines()
+    assert (len(head.split()), first.split()[0], len(first.split())) == (2, "loss", 3)
+
+
+def test_evaluate_refuses_what_cannot_be_compared(invoke, run, language_model_run, records):
+    answer = invoke("evaluate", run, records, "--against", language_model_run)
+    assert answer.exit_code == 2
+    assert "or a classifier of the same classes. Received: labels=[]." in answer.error
+    answer = invoke("evaluate", language_model_run, records, "--completions")
+    assert answer.exit_code == 2
+    assert "A model of task 'text' has no prompts to answer." in answer.error

@@ -12,7 +12,7 @@ from tfft.errors import ParityError, UsageError
 from tfft.models.tuned_model import load_tuned
 from tfft.models.weights import portable_weights
 from tfft.serving import huggingface, keras_preset, lite
-from tfft.serving.keras_preset import arrange_weights
+from tfft.serving.keras_weights import arrange_weights
 from tfft.serving.lite import open_lite
 from tfft.serving.portable import FORMATS, export_portable
 
@@ -37,9 +37,9 @@ def break_huggingface(monkeypatch):
 
 
 def break_keras(monkeypatch):
-    write = keras_preset._write_weights
+    write = keras_preset.write_weights
     monkeypatch.setattr(
-        keras_preset, "_write_weights", lambda path, all: write(path, {name: a + 1 for name, a in all.items()})
+        keras_preset, "write_weights", lambda path, all: write(path, {name: a + 1 for name, a in all.items()})
     )
 
 
@@ -182,6 +182,15 @@ def test_a_lite_classifier_answers_as_the_model_does(tuned, tmp_path):
     )
 
 
+def test_a_lite_classifier_of_several_classes_gives_each_its_own_probability(tmp_path_factory, tmp_path):
+    several = load_tuned(str(tiny_run.multi_label_run(tmp_path_factory.getbasetemp())))
+    folder = export_portable(several, tmp_path / "out", "tflite")  # compares
+    ask = open_lite((folder / "model.tflite").read_bytes())
+    row = np.ones((1, 48), np.int32)
+    (found,) = ask(input_ids=row, attention_mask=row)["probabilities"]
+    assert abs(found.sum() - 1) > 1e-3
+
+
 def test_a_lite_decoder_writes_what_the_model_writes(tuned_chat, tmp_path):
     from tfft.models.generation_options import GenerationOptions
     from tfft.models.text_generation import TextGenerator
@@ -217,6 +226,7 @@ def test_export_writes_another_format(tmp_path_factory, tmp_path):
     result = CliRunner().invoke(tfft, arguments)
     told = {"run": str(run), "format": "huggingface", "export": str(tmp_path / "out")}
     assert json.loads(result.stdout.splitlines()[-1]) == told
-    result = CliRunner().invoke(tfft, [*arguments, "--temperature", "1"])
-    assert result.exit_code == 2
-    assert "does not say how a prompt is continued" in result.stderr
+    for options in (["--temperature", "1"], ["--keep", "1"], ["--stop", "x"]):
+        result = CliRunner().invoke(tfft, [*arguments, *options])
+        assert result.exit_code == 2
+        assert "does not say how a prompt is continued" in result.stderr

@@ -25,6 +25,18 @@ def format_metrics(metrics: dict[str, Any]) -> list[str]:
     return [*lines, "", *_confusions(names, metrics["confusion_matrix"])] if "confusion_matrix" in metrics else lines
 
 
+def compare_metrics(models: dict[str, dict[str, Any]]) -> list[str]:
+    """Lays the plain figures of several models out side by side.
+
+    Args:
+        models: A model's name -> its metrics.
+    """
+    first = next(iter(models.values()))
+    names = [name for name, value in first.items() if _is_plain(value)]
+    rows = [[_number(metrics[name]) if name in metrics else "" for metrics in models.values()] for name in names]
+    return _table("", [name.replace("_", " ") for name in names], [_show(name) for name in models], rows)
+
+
 def _scores(names: list[str], metrics: dict[str, Any]) -> list[str]:
     rows = [[_number(scores[key]) for key in SCORES] for scores in metrics["per_class"].values()]
     return _table("", names, SCORES, rows)

@@ -10,13 +10,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 from transformers import GPT2Config, PreTrainedTokenizerFast
 
-from tfft.errors import ParityError, UsageError
+from tfft.errors import UsageError
 from tfft.models.tuned_model import TunedModel
 from tfft.models.weights import portable_weights
+from tfft.serving.keras_weights import arrange_weights, check_weights, write_weights
 from tfft.whole_files import write_json
 
 FORMAT_VERSION = "0.32.0"  # of KerasHub
@@ -63,8 +63,8 @@ def write_keras_preset(tuned: TunedModel, folder: Path) -> int:
         ("metadata.json", _describe_file(sum(array.size for array in tensors.values()))),
     ):
         write_json(folder / name, content)
-    _write_weights(folder / WEIGHTS_FILE, tensors)
-    return _compare(folder / WEIGHTS_FILE, tensors)
+    write_weights(folder / WEIGHTS_FILE, tensors)
+    return check_weights(folder / WEIGHTS_FILE, tensors)
 
 
 def order_tokens(tokenizer: PreTrainedTokenizerFast, vocabulary_size: int) -> np.ndarray:
@@ -82,44 +82,6 @@ def order_tokens(tokenizer: PreTrainedTokenizerFast, vocabulary_size: int) -> np
         other = tokenizer.pad_token_id or 1
         order[[0, other]] = other, 0
     return order
-
-
-def arrange_weights(weights: dict[str, np.ndarray], config: GPT2Config) -> dict[str, np.ndarray]:
-    """Arranges weights in PyTorch's layout as KerasHub's backbone has them.
-
-    Args:
-        weights: As `portable_weights` gives them.
-        config: Tells layers and heads.
-
-    Returns:
-        The place in the weights file -> float32 array.
-    """
-    heads, width = config.n_head, config.n_embd
-    arranged = {
-        "reversible_embedding/vars/0": weights["transformer.wte.weight"],
-        "position_embedding/vars/0": weights["transformer.wpe.weight"],
-        **_pair("layer_normalization", weights, "transformer.ln_f"),
-    }
-    for index in range(config.n_layer):
-        block, place = f"transformer.h.{index}", f"transformer_decoder{f'_{index}' * bool(index)}"
-        attention = f"{place}/_self_attention_layer"
-        kernels = np.split(weights[f"{block}.attn.c_attn.weight"], 3, axis=1)
-        biases = np.split(weights[f"{block}.attn.c_attn.bias"], 3)
-        for part, kernel, bias in zip(("query", "key", "value"), kernels, biases, strict=True):
-            arranged[f"{attention}/{part}_dense/vars/0"] = kernel.reshape(width, heads, width // heads)
-            arranged[f"{attention}/{part}_dense/vars/1"] = bias.reshape(heads, width // heads)
-        output = weights[f"{block}.attn.c_proj.weight"].reshape(heads, width // heads, width)
-        arranged[f"{attention}/output_dense/vars/0"] = output
-        arranged[f"{attention}/output_dense/vars/1"] = weights[f"{block}.attn.c_proj.bias"]
-        arranged |= _pair(f"{place}/_self_attention_layer_norm", weights, f"{block}.ln_1")
-        arranged |= _pair(f"{place}/_feedforward_layer_norm", weights, f"{block}.ln_2")
-        arranged |= _pair(f"{place}/_feedforward_intermediate_dense", weights, f"{block}.mlp.c_fc")
-        arranged |= _pair(f"{place}/_feedforward_output_dense", weights, f"{block}.mlp.c_proj")
-    return {f"layers/{name}": array for name, array in arranged.items()}
-
-
-def _pair(place: str, weights: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    return {f"{place}/vars/0": weights[f"{name}.weight"], f"{place}/vars/1": weights[f"{name}.bias"]}
 
 
 def _check(tuned: TunedModel, config: GPT2Config) -> None:
@@ -201,17 +163,3 @@ def _describe_file(parameter_count: int) -> dict[str, Any]:
         "date_saved": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d@%H:%M:%S"),
         "tasks": ["CausalLM"],
     }
-
-
-def _write_weights(path: Path, tensors: dict[str, np.ndarray]) -> None:
-    with h5py.File(path, "w") as file:
-        for name, array in tensors.items():
-            file[name] = np.ascontiguousarray(array, np.float32)
-
-
-def _compare(path: Path, tensors: dict[str, np.ndarray]) -> int:
-    with h5py.File(path) as file:
-        wrong = [name for name, array in tensors.items() if not np.array_equal(file[name][()], array)]
-    if wrong:
-        raise ParityError(f"{wrong[0]} is not what was written. Nothing was published.")
-    return len(tensors)

@@ -97,6 +97,8 @@ class LiteClassifier:
 
     def __init__(self, tuned: TunedModel) -> None:
         self._class_logits, self.weights = tuned.model.class_logits, tuned.model.variables
+        self._predict = tuned.model.predict_step
+        self._multi_label = tuned.task.multi_label
         self.length = min(tuned.sequence_length, tuned.model.config.n_positions)
         self._vocabulary_size = tuned.model.config.vocab_size
 
@@ -111,13 +113,15 @@ class LiteClassifier:
         for length in (1, self.length // 2, self.length):
             mask = (np.arange(self.length) < length).astype(np.int32)[None]
             row = random.integers(0, self._vocabulary_size, (1, self.length), np.int32) * mask
-            expected = self._classify(tf.constant(row), tf.constant(mask))["probabilities"]
+            expected = self._predict({"input_ids": tf.constant(row), "segment_ids": tf.constant(mask)})["probabilities"]
             found = ask(input_ids=row, attention_mask=mask)["probabilities"]
             differences.append(np.abs(expected - found).max())
         return float(np.max(differences))
 
     def _classify(self, input_ids: tf.Tensor, attention_mask: tf.Tensor) -> dict[str, tf.Tensor]:
-        return {"probabilities": tf.nn.softmax(self._class_logits(input_ids, attention_mask))}
+        # In float32 throughout: LiteRT has no other.
+        spread = tf.sigmoid if self._multi_label else tf.nn.softmax
+        return {"probabilities": spread(self._class_logits(input_ids, attention_mask))}
 
 
 class LiteDecoder:
