@@ -3,7 +3,7 @@
 So a run can start at any step without reading what came before, and an interrupted one goes on exactly.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -13,11 +13,14 @@ import pyarrow as pa
 import tensorflow as tf
 
 from tfft.data.bucketing import choose_widths
+from tfft.data.mapped_memory import release_pages
 from tfft.data.packing import pack_lengths
 from tfft.data.rows import read_lengths
 from tfft.tasks.task import IGNORED_LABEL
 
 PREFETCH_BATCHES = 4
+MOST_STEPS, TOKENS_TOGETHER = 16, 1 << 16  # read together
+RELEASED_AFTER = 32  # such readings
 
 
 @dataclass(frozen=True)
@@ -208,38 +211,69 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
 
 
 def _feed(rows: datasets.Dataset, plan_batch: Callable[[int], Batch], start: int, stop: int) -> tf.data.Dataset:
-    steps = datasets.Dataset.from_dict({"step": np.arange(start, stop)})
+    together = _choose_steps(plan_batch(start)) if start < stop else 1
+    firsts = datasets.Dataset.from_dict({"step": np.arange(start, stop, together)})
     table = rows.with_format("arrow")
 
-    def read_step(request: dict[str, list[int]]) -> dict[str, list[np.ndarray]]:
-        planned = [plan_batch(step) for step in request["step"]]
-        batches = [_flatten(table[batch.rows], batch) for batch in planned]
-        return {name: [batch[name] for batch in batches] for name in batches[0]}
+    def read(first: int) -> dict[str, np.ndarray]:
+        if (first - start) // together % RELEASED_AFTER == 0:
+            release_pages()
+        planned = [plan_batch(step) for step in range(first, min(first + together, stop))]
+        return _flatten(table[np.concatenate([batch.rows for batch in planned])], planned)
+
+    def read_steps(request: dict[str, list[int]]) -> dict[str, list[np.ndarray]]:
+        steps = [read(first) for first in request["step"]]
+        return {name: [step[name] for step in steps] for name in steps[0]}
 
     # Rows come flat, so that no shape hangs on the batch `to_tf_dataset` looks at to guess shapes.
-    batches = steps.with_transform(read_step).to_tf_dataset(
+    steps = firsts.with_transform(read_steps).to_tf_dataset(
         batch_size=1, collate_fn=_only, num_test_batches=1, prefetch=False
     )
     options = tf.data.Options()
     # The autotuner's thread sleeps for up to a minute at a time, and the end of `fit` waits for it.
     options.autotune.enabled = False
     # Padding runs in TensorFlow, and the next batches are made while the model works on this one.
-    return batches.map(pad_batch).prefetch(PREFETCH_BATCHES).with_options(options)
+    return steps.flat_map(_divide_steps).map(pad_batch).prefetch(PREFETCH_BATCHES).with_options(options)
 
 
-def _flatten(table: pa.Table, batch: Batch) -> dict[str, np.ndarray]:
+def _choose_steps(batch: Batch) -> int:
+    """Chooses how many steps are read together: each reading costs as much as some thousands of tokens."""
+    return max(1, min(MOST_STEPS, TOKENS_TOGETHER // (batch.width * len(batch.sizes))))
+
+
+def _flatten(table: pa.Table, planned: Sequence[Batch]) -> dict[str, np.ndarray]:
+    """Lays the rows of several steps out flat, and tells how many rows and tokens each step has."""
     input_ids = table["input_ids"].combine_chunks()
     labels = table["labels"].combine_chunks()
+    sizes, rows = np.concatenate([batch.sizes for batch in planned]), np.array([len(batch.sizes) for batch in planned])
     example_lengths = input_ids.value_lengths().to_numpy(zero_copy_only=False)
-    starts = np.cumsum(batch.sizes) - batch.sizes
-    segments = np.arange(1, len(example_lengths) + 1) - np.repeat(starts, batch.sizes)
+    starts = np.cumsum(sizes) - sizes
+    segments = np.arange(1, len(example_lengths) + 1) - np.repeat(starts, sizes)
+    lengths = np.add.reduceat(example_lengths, starts)
     return {
         "input_ids": input_ids.flatten().to_numpy(),
         "segment_ids": np.repeat(segments, example_lengths),
-        "lengths": np.add.reduceat(example_lengths, starts),
-        "width": np.array([batch.width]),
+        "lengths": lengths,
+        "width": np.array([batch.width for batch in planned]),
+        "rows": rows,
+        "tokens": np.add.reduceat(lengths, np.cumsum(rows) - rows),
         **_flatten_labels(labels),
     }
+
+
+def _divide_steps(steps: dict[str, tf.Tensor]) -> tf.data.Dataset:
+    """Makes of what `_flatten` laid out a batch a step, as `pad_batch` takes it."""
+    rows, tokens = steps["rows"], steps["tokens"]
+    counts = {"lengths": rows, "labels": rows, "width": tf.ones_like(rows)}
+    if "class_labels" in steps:
+        counts["class_labels"] = rows * (tf.size(steps["class_labels"], rows.dtype) // tf.reduce_sum(rows))
+    return tf.data.Dataset.from_tensor_slices(
+        {
+            name: tf.RaggedTensor.from_row_lengths(values, counts.get(name, tokens), validate=False)
+            for name, values in steps.items()
+            if name not in ("rows", "tokens")
+        }
+    )
 
 
 def _flatten_labels(labels: pa.Array) -> dict[str, np.ndarray]:

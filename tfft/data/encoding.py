@@ -16,6 +16,7 @@ import datasets
 from transformers import PreTrainedTokenizerFast
 
 from tfft import __version__
+from tfft.data.mapped_memory import release_pages
 from tfft.data.records import Records
 from tfft.data.rows import choose_batch_size
 from tfft.data.shortening import Part, count, shorten
@@ -66,6 +67,7 @@ class Encoder:
             batch = {name: values for name, values in batch.items() if name in self.task.readable_columns}
             rows = [dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True)]
             examples = [self._read(row, records, index) for row, index in zip(rows, indices, strict=True)]
+            release_pages()
             parts = tokenize_segments(self.tokenizer, [example.segments for example in examples])
             encoded = zip(parts, examples, indices, strict=True)
             return _columns(chain.from_iterable(self._fit(*row, records) for row in encoded))

@@ -13,6 +13,7 @@ from tfft.data.duplicates import NearDuplicates, find_conflicts, find_leaked, fi
 from tfft.data.encoding import find_label_problem
 from tfft.data.findings import KEPT_PLACES, Finding, Tally, make_finding, shorten_reason
 from tfft.data.lines import BrokenLineError, count_blank_lines
+from tfft.data.mapped_memory import releasing
 from tfft.data.mojibake import is_misread
 from tfft.data.records import Records
 from tfft.data.rows import choose_batch_size
@@ -72,7 +73,7 @@ def inspect_records(
 
 def _read(records: Records, task: Task) -> Iterator[Record]:
     names = [name for name in records.rows.column_names if name in task.readable_columns]
-    for batch in records.rows.select_columns(names).iter(choose_batch_size(records.rows)):
+    for batch in releasing(records.rows.select_columns(names).iter(choose_batch_size(records.rows)), between=8):
         for values in zip(*batch.values(), strict=True):
             yield dict(zip(batch, values, strict=True))
 

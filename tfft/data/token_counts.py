@@ -7,6 +7,7 @@ import datasets
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
+from tfft.data.mapped_memory import releasing
 from tfft.data.rows import read_classes, read_lengths, read_numbers
 from tfft.tasks.task import IGNORED_LABEL
 
@@ -55,7 +56,7 @@ def _count_learned(rows: datasets.Dataset) -> np.ndarray:
     if not isinstance(feature, datasets.List) or feature.length > 0:  # one of the row, or one of every class
         return (read_classes(rows).reshape(len(rows), -1)[:, 0] != IGNORED_LABEL).astype(int)
     counts = []
-    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME):
+    for batch in releasing(rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME)):
         labels = batch["labels"].combine_chunks()
         lengths = labels.value_lengths().to_numpy()
         starts = np.cumsum(lengths) - lengths
@@ -76,7 +77,7 @@ def count_scored_bytes(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFas
     # A byte-level token is spelled with one character a byte; a special token stands for no text.
     sizes = np.array([len(token) for token in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))])
     sizes[tokenizer.all_special_ids] = 0
-    for batch in rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME):
+    for batch in releasing(rows.select_columns(["labels"]).with_format("arrow").iter(ROWS_AT_A_TIME)):
         labels = batch["labels"].combine_chunks()
         tokens, starts = labels.flatten().to_numpy(), labels.offsets.to_numpy()[:-1]
         scored = tokens != IGNORED_LABEL

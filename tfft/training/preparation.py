@@ -14,6 +14,7 @@ from transformers import GPT2Config, GPT2TokenizerFast
 from tfft.config import FinetuneConfig
 from tfft.data.encoding import Encoder
 from tfft.data.inspection import inspect_tokens
+from tfft.data.mapped_memory import releasing
 from tfft.data.mixing import mix
 from tfft.data.records import Records
 from tfft.data.rows import read_numbers
@@ -205,7 +206,7 @@ def learn_tokenizer(records: Records, held_out: np.ndarray, task: Task, architec
     """Trains the tokenizer of a model from scratch on the records that are not held out."""
     learned = np.setdiff1d(np.arange(len(records.rows)), held_out)
     rows = records.rows.select(learned, keep_in_memory=True)
-    texts = (segment.text for row in rows for segment in _read_segments(row, task))
+    texts = (segment.text for row in releasing(rows, between=1000) for segment in _read_segments(row, task))
     return train_tokenizer(texts, architecture.vocab_size, architecture.n_positions)
 
 
