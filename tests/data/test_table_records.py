@@ -119,3 +119,12 @@ def test_a_table_without_rows_is_refused(write):
 def test_a_table_that_is_not_there_is_no_damaged_one(tmp_path):
     with pytest.raises(FileNotFoundError):
         describe_table(tmp_path / "none.parquet", "parquet")
+
+
+def test_lists_of_classes_are_lists_of_their_names(tmp_path):
+    topics = datasets.List(datasets.ClassLabel(names=["price", "food"]))
+    made = datasets.Dataset.from_dict({"topics": [[1, 0], []]}, features=datasets.Features({"topics": topics}))
+    made.to_parquet(tmp_path / "a.parquet")
+    assert list(read_table(tmp_path / "a.parquet", "parquet")) == [{"topics": ["food", "price"]}, {"topics": []}]
+    features, _ = describe_table(tmp_path / "a.parquet", "parquet")
+    assert features == datasets.Features({"topics": datasets.List(datasets.Value("string"))})

@@ -40,6 +40,7 @@ def refusal(*arguments):
         (["answers", "context", "question", "answer"], "question-answering"),
         (["id", "text", "Label"], "text"),
         (["label", "text_pair", "id", "text"], "classification"),
+        (["instruction", "input", "output", "text"], "instruction"),
         (["text", "question", "output", "prompt"], "text"),
         (["prompt", "completion", "answer", "label", "input"], "completion"),
     ],
@@ -51,8 +52,8 @@ def test_auto_chooses_the_task_by_the_columns(columns, name):
 @pytest.mark.parametrize(("one", "other"), list(itertools.combinations(COLUMNS, 2)))
 def test_the_columns_of_two_tasks_are_refused_with_their_names(one, other):
     columns = {*COLUMNS[one], *COLUMNS[other]}
-    if {one, other} == {"classification", "text"}:  # which hold each other's
-        assert choose_task("auto", columns, "x.csv").name == "classification"
+    if {one, other} in ({"classification", "text"}, {"instruction", "text"}):  # which come before a text
+        assert choose_task("auto", columns, "x.csv").name == ({one, other} - {"text"}).pop()
         return
     assert refusal("auto", columns, "x.csv") == (
         f"x.csv has the columns of several tasks: {one}, {other}. Expected those of one. "

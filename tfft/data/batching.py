@@ -20,7 +20,7 @@ from tfft.tasks.task import IGNORED_LABEL
 
 PREFETCH_BATCHES = 4
 MOST_STEPS, TOKENS_TOGETHER = 16, 1 << 16  # read together
-RELEASED_AFTER = 32  # such readings
+RELEASED_AFTER = 4  # such readings: a page brings its neighbours
 
 
 @dataclass(frozen=True)

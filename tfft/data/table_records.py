@@ -71,15 +71,25 @@ def read_batches(
 
 def name_types(features: datasets.Features) -> datasets.Features:
     """Returns the types of the values that `read_batches` yields."""
-    string = datasets.Value("string")
-    is_class = datasets.ClassLabel
-    return datasets.Features({name: string if isinstance(f, is_class) else f for name, f in features.items()})
+    return datasets.Features({name: _name_type(feature) for name, feature in features.items()})
+
+
+def _name_type(feature: Any) -> Any:
+    if isinstance(feature, datasets.ClassLabel):
+        return datasets.Value("string")
+    return datasets.List(_name_type(feature.feature)) if _lists_classes(feature) else feature
+
+
+def _lists_classes(feature: Any) -> bool:
+    return isinstance(feature, datasets.List) and isinstance(feature.feature, datasets.ClassLabel)
 
 
 def _reader_of(feature: Any) -> Callable[[Any], Any] | None:
     if isinstance(feature, datasets.ClassLabel):
         # The splits that are held back on the hub have -1 for a class nobody may know.
         return lambda number: feature.int2str(number) if number >= 0 else None
+    if _lists_classes(feature):
+        return feature.feature.int2str
     return json.loads if isinstance(feature, datasets.Json) else None
 
 

@@ -45,8 +45,9 @@ def choose_task(name: str, columns: Collection[str], where: str, formatting: For
     is_chosen = name != "auto" or formatting.template
     tasks = [build_task(name, formatting)] if is_chosen else list(TASKS.values())
     fitting = [task for task in tasks if not task.missing_columns(columns)]
-    # What reads more columns of the records is meant: a text with a label is more than a text.
-    fitting = [task for task in fitting if not any(set(task.columns) < set(other.columns) for other in fitting)]
+    # A text with a label is more than a text; and Alpaca's own `text` is its other columns, laid out.
+    if any(task.name in ("classification", "instruction") for task in fitting):
+        fitting = [task for task in fitting if task.name != "text"]
     if len(fitting) > 1:
         names = [task.name for task in fitting]
         raise DataError(
