@@ -8,8 +8,6 @@ from tfft.evaluation.page import fill_page, make_figures, make_table
 from tfft.evaluation.wording import number
 from tfft.whole_files import write_text
 
-CEILING = 1.5  # times the lowest smoothed loss: what is above is cut off, or a divergence would flatten the rest
-
 
 def write_rates_page(path: Path, name: str, rows: list[dict[str, float]], suggestion: float) -> None:
     """Writes a page that holds all it needs.
@@ -46,8 +44,8 @@ def draw_rates(rows: list[dict[str, float]], suggestion: float) -> str:
     """Draws loss and smoothed loss over the learning rate, and where the suggestion lies."""
     first, last = (math.log10(rows[place]["learning_rate"]) for place in (0, -1))
     smoothed = [row["smoothed_loss"] for row in rows]
-    highest = min(max(smoothed), CEILING * min(smoothed))
-    ticks, labels = value_axis(min(smoothed), highest, is_share=False)
+    # Single losses may lie outside: a batch that is hard by itself would flatten the rest.
+    ticks, labels = value_axis(min(smoothed), max(smoothed), is_share=False)
     scale = Scale(12 + 7 * max(map(len, labels)), max(last - first, 1e-6), ticks)
 
     def place(rate: float, value: float) -> str:

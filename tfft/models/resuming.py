@@ -15,7 +15,17 @@ logger = logging.getLogger(__name__)
 
 LENGTH = ("epochs", "max_steps", "patience")  # settings that make a finished run longer
 # May differ between a run and what goes on with it: they change no step, or only how many there are.
-FREE_SETTINGS = (*LENGTH, "resume", "save_every", "keep", "max_skipped", "spike_factor", "max_rollbacks")
+FREE_SETTINGS = (
+    *LENGTH,
+    "resume",
+    "save_every",
+    "keep",
+    "max_skipped",
+    "spike_factor",
+    "max_rollbacks",
+    "samples",
+    "sample_prompts",
+)
 
 
 def check_output(path: Path, config: FinetuneConfig) -> None:

@@ -16,7 +16,7 @@ NEVER_DECAYED = ["bias", "beta", "gamma", "wte", "wpe"]
 STEADY_SHARE = 0.8  # of the steps after warm-up
 # Peaks from scratch, which a few million random weights bear with a warm-up, and from pretrained weights as wide as the
 # built-in base.
-LEARNING_RATES = {"adamw": (5e-4, 3e-4), "adafactor": (2e-2, 5e-3), "sgd": (1e-1, 2e-2)}
+LEARNING_RATES = {"adamw": (5e-4, 3e-4), "adafactor": (2e-2, 1e-2), "sgd": (3e-1, 1e-1)}
 BASE_WIDTH = 256
 ADAPTER_FACTOR = 10  # measured with rank 8: docs/adapters.md has the figures
 
