@@ -24,7 +24,7 @@ from pathlib import Path
 
 import click
 
-SIZES = {"n_layer": 2, "n_embd": 32, "n_head": 4, "n_positions": 48, "vocab_size": 400}
+SIZES = {"n_embd": 32, "n_head": 4, "n_positions": 48, "vocab_size": 400}
 COMPARED = ("model/model.safetensors", "model/config.json", "model/tokenizer.json", "logs/history.csv")
 
 
@@ -32,10 +32,11 @@ COMPARED = ("model/model.safetensors", "model/config.json", "model/tokenizer.jso
 @click.option("--kills", default=40, show_default=True, help="How many.")
 @click.option("--seed", default=0, show_default=True, help="Decides when.")
 @click.option("--eager", is_flag=True, help="Traces no graphs, which takes longer than these few steps do.")
-def benchmark(kills: int, seed: int, eager: bool) -> None:
+@click.option("--short", is_flag=True, help="Runs of 10 steps and one block instead of 22 steps and two blocks.")
+def benchmark(kills: int, seed: int, eager: bool, short: bool) -> None:
     """Prints where the kills fell, and ends with 1 if a run ends otherwise than the one left alone."""
     with tempfile.TemporaryDirectory(prefix="tfft-kills-") as folder:
-        soak = Soak(Path(folder), random.Random(seed), eager)
+        soak = Soak(Path(folder), random.Random(seed), eager, short)
         while soak.num_kills < kills:
             soak.finish_one(kills)
     for where, count in sorted(soak.kills.items()):
@@ -47,12 +48,12 @@ def benchmark(kills: int, seed: int, eager: bool) -> None:
 class Soak:
     """Runs that are killed, beside one that is not."""
 
-    def __init__(self, folder: Path, draw: random.Random, eager: bool) -> None:
-        self.folder, self.draw, self.eager = folder, draw, eager
+    def __init__(self, folder: Path, draw: random.Random, eager: bool, short: bool) -> None:
+        self.folder, self.draw, self.eager, self.max_steps = folder, draw, eager, 10 if short else 22
         self.kills: collections.Counter[str] = collections.Counter()
         self.num_runs = self.num_different = 0
         load_libraries()
-        write_inputs(folder)
+        write_inputs(folder, num_layers=1 if short else 2)
         start = time.monotonic()
         status, num_writes = self._attempt("whole", None)
         if status:
@@ -112,8 +113,9 @@ class Soak:
         tf.config.run_functions_eagerly(self.eager)
         from tfft.commands.main import tfft
 
-        settings = ("--model", "scratch", "--model-config", self.folder / "tiny.json", "--batch-size", 4, "--epochs", 2)
+        settings = ("--model", "scratch", "--model-config", self.folder / "tiny.json", "--batch-size", 4)
         often = ("--evaluate-every", 4, "--save-every", 3, "--learning-rate", 0.01, "--dropout", 0.1)
+        often += ("--max-steps", self.max_steps)
         arguments = ("finetune", self.folder / "records.csv", "--output", self.folder / name, *settings, *often)
         try:
             tfft([str(argument) for argument in arguments], standalone_mode=False)
@@ -132,11 +134,11 @@ def load_libraries() -> None:
     import tfft.training.finetuning  # noqa: F401
 
 
-def write_inputs(folder: Path) -> None:
+def write_inputs(folder: Path, num_layers: int) -> None:
     """Writes 48 records of two classes, and a tiny architecture."""
     texts = [(f"The {food} was {taste} {place}.", taste) for place in range(6) for food in FOODS for taste in TASTES]
     (folder / "records.csv").write_text("text,label\n" + "".join(f"{text},{label}\n" for text, label in texts))
-    (folder / "tiny.json").write_text(json.dumps({"model_type": "gpt2", **SIZES}))
+    (folder / "tiny.json").write_text(json.dumps({"model_type": "gpt2", "n_layer": num_layers, **SIZES}))
 
 
 FOODS, TASTES = ("soup", "bread", "wine", "fish"), ("good", "bad")

@@ -70,21 +70,23 @@ class Checkpoints:
             OSError: The disk is full, or refuses; nothing is saved, and what was saved stays.
         """
         step = int(model.optimizer.iterations)
-        with write_folder(self.folder / f"step-{step:08d}") as folder:
-            try:
-                write_finite_tensors(folder / WEIGHTS_FILE, export_variables(trained_variables(model)))
-            except WeightsError:
-                raise DivergedError(
-                    f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
-                    "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
-                ) from None
-            tensors = {name: value.numpy() for name, value in _state_variables(model).items()}
-            write_tensors(folder / STATE_FILE, tensors)
-            facts = {"step": step, "metrics": metrics, "guards": guards or {}, "anchor": anchor}
-            sha256 = {path.name: hash_files([path]) for path in sorted(folder.iterdir())}
-            write_json(folder / FACTS_FILE, {**facts, "sha256": sha256})
+        path = self.folder / f"step-{step:08d}"
+        try:
+            with write_folder(path) as folder:
+                _write_state(model, folder)
+                facts = {"step": step, "metrics": metrics, "guards": guards or {}, "anchor": anchor}
+                sha256 = {file.name: hash_files([file]) for file in sorted(folder.iterdir())}
+                write_json(folder / FACTS_FILE, {**facts, "sha256": sha256})
+        except WeightsError:
+            raise DivergedError(
+                f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
+                "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
+            ) from None
+        except OSError as error:
+            told = f"{error.strerror}; step {step} is not saved, every checkpoint before it is whole"
+            raise OSError(error.errno, told, str(path)) from error
         self._drop_old()
-        return read_checkpoint(self.folder / f"step-{step:08d}")
+        return read_checkpoint(path)
 
     def restore(self, model: Model, candidates: Iterable[Checkpoint]) -> Checkpoint | None:
         """Puts a model into the first of some saved states whose files are whole, bit for bit.
@@ -131,6 +133,11 @@ class Checkpoints:
         # A whole one has been saved since.
         for corrupt in self.folder.glob(f"step-*{CORRUPT}"):
             shutil.rmtree(corrupt)
+
+
+def _write_state(model: Model, folder: Path) -> None:
+    write_finite_tensors(folder / WEIGHTS_FILE, export_variables(trained_variables(model)))
+    write_tensors(folder / STATE_FILE, {name: value.numpy() for name, value in _state_variables(model).items()})
 
 
 def _state_variables(model: Model) -> dict[str, tf.Variable]:

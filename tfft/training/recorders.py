@@ -1,11 +1,14 @@
 """Where an evaluation's figures go besides history.csv: TensorBoard, events.jsonl and the log."""
 
+import contextlib
 import dataclasses
+import errno
 import json
 import logging
+import os
 import textwrap
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,23 +44,30 @@ class TensorBoard:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.writer = tf.summary.create_file_writer(str(folder))
+        self.folder, self.writer = folder, tf.summary.create_file_writer(str(folder))
 
     def __call__(self, step: int, metrics: dict[str, float]) -> None:
         """Writes a step's metrics at once, so that a dashboard sees them."""
-        with self.writer.as_default(step=step):
+        with self._writing(step):
             for name, value in metrics.items():
                 tf.summary.scalar(name, value)
-        self.writer.flush()
 
     def write_samples(self, step: int, samples: Sequence[Sample]) -> None:
         """Writes the samples of a step, each under its number, as blocks of text that nothing in them can leave."""
-        with self.writer.as_default(step=step):
+        with self._writing(step):
             for number, sample in enumerate(samples):
                 told = dataclasses.asdict(sample)
                 blocks = [f"{name}\n\n{textwrap.indent(text, ' ' * 4)}" for name, text in told.items() if text]
                 tf.summary.text(f"sample_{number}", "\n\n".join(blocks))
-        self.writer.flush()
+
+    @contextlib.contextmanager
+    def _writing(self, step: int) -> Iterator[None]:
+        try:
+            with self.writer.as_default(step=step):
+                yield
+            self.writer.flush()
+        except tf.errors.ResourceExhaustedError:  # so TensorFlow calls a full disk, as it does a full device
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder)) from None
 
 
 class EventLog:
