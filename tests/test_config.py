@@ -214,3 +214,11 @@ def test_light_modules_start_without_tensorflow():
         "sys.exit(any(name in sys.modules for name in ('tensorflow', 'transformers', 'datasets')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "four", "1.5", ""])
+def test_a_micro_batch_size_is_auto_or_a_number(value):
+    with pytest.raises(UsageError, match="Expected auto, or a number of at least 1. Received: --micro-batch-size='"):
+        FinetuneConfig(micro_batch_size=value)
+    assert FinetuneConfig().micro_batch_size == "auto"
+    assert FinetuneConfig(micro_batch_size="1").micro_batch_size == "1"

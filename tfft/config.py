@@ -98,6 +98,12 @@ class FinetuneConfig:
     epochs: float = setting(3.0, "Passes over the records.", above=0)
     max_steps: int | None = setting(None, "Optimizer updates, at most; default: what the epochs need.", least=1)
     batch_size: int = setting(16, "Rows an optimizer update learns from, packed ones with --packing.", least=1)
+    micro_batch_size: str = setting(
+        "auto", "Rows of an update that a device works on at once, at most; auto: what fits in its memory."
+    )
+    recompute: bool = setting(
+        False, "Keeps fewer activations for the gradient and computes them again: less memory, a third more time."
+    )
     packing: bool = setting(False, "Lays short texts side by side in rows of --sequence-length, none seeing another.")
     learning_rate: float | None = setting(
         None,
@@ -186,6 +192,11 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check_limits(field, getattr(self, field.name))
+        if self.micro_batch_size != "auto" and not (self.micro_batch_size.isdecimal() and int(self.micro_batch_size)):
+            raise UsageError(
+                "--micro-batch-size cannot be that. Expected auto, or a number of at least 1. "
+                f"Received: --micro-batch-size={self.micro_batch_size!r}."
+            )
         if self.model_config and self.model != "scratch":
             raise UsageError(
                 f"Only a model from scratch takes an architecture. Received: --model={self.model!r} "

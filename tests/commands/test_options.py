@@ -35,6 +35,8 @@ VALUES = {
     "epochs": ("1.5", 1.5),
     "max_steps": ("7", 7),
     "batch_size": ("3", 3),
+    "micro_batch_size": ("4", "4"),
+    "recompute": ("true", True),
     "packing": ("true", True),
     "learning_rate": ("1e-5", 1e-5),
     "schedule": ("cosine", "cosine"),

@@ -180,15 +180,42 @@ def test_every_is_due_at_its_interval_and_at_the_end():
     assert [step for step in range(1, 4) if every(100, 3)(step)] == [3]
 
 
-def test_a_device_without_memory_is_one_line_and_exit_code_4(new_model, tmp_path, monkeypatch):
-    def exhaust(*arguments, **options):
-        raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]\nand more")
+def exhausted(*arguments, **options):
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[9,9]\nand more")
 
+
+def test_a_device_without_memory_for_one_row_is_one_line_and_exit_code_4(new_model, tmp_path, monkeypatch):
     model = new_model()
-    monkeypatch.setattr(model, "fit", exhaust)
-    with pytest.raises(OutOfMemoryError, match="no memory left: OOM when allocating.*Lower --batch-size") as caught:
+    monkeypatch.setattr(model, "fit", exhausted)
+    expected = "no memory left for one row: OOM when.*takes .* GiB.*--recompute .*--sequence-length 5 .*--adapter-rank"
+    with pytest.raises(OutOfMemoryError, match=expected) as caught:
         fit(model, rows_of(0), rows_of(0).select([]), FinetuneConfig(), new_run(tmp_path))
     assert caught.value.exit_code == 4
+
+
+def test_a_step_without_memory_is_made_again_with_half_the_rows_at_once(new_model, tmp_path, monkeypatch, caplog):
+    config = FinetuneConfig(batch_size=6, epochs=3, save_every=2, evaluate_every=1, micro_batch_size="4")
+    whole, broken = new_run(tmp_path / "whole"), new_run(tmp_path / "broken")
+    expected, model = new_model(), new_model()
+    fit(expected, rows_of(0), rows_of(1), config, whole)
+    train = model.fit
+
+    def end_early(batches, **options):
+        monkeypatch.setattr(model, "fit", train)
+        train(batches.take(3), **options)
+        exhausted()
+
+    monkeypatch.setattr(model, "fit", end_early)
+    facts = fit(model, rows_of(0), rows_of(1), config, broken)
+    assert facts["steps"] == 6
+    for name, values in portable_weights(expected).items():
+        np.testing.assert_allclose(portable_weights(model)[name], values, atol=1e-6, err_msg=name)
+    assert [row["step"] for row in read_history(broken)] == [row["step"] for row in read_history(whole)]
+    events = [json.loads(line) for line in (broken.logs / "events.jsonl").read_text().splitlines()]
+    (event,) = [event for event in events if event["event"] == "out_of_memory"]
+    assert (event["step"], event["to_step"], event["micro_batch_size"]) == (3, 2, 2)
+    assert broken.read_manifest()["micro_batch_size"] == 2
+    assert sum("no memory left for 4 rows at once: going on with 2" in message for message in caplog.messages) == 1
 
 
 def test_packed_rows_teach_what_rows_of_their_own_do(new_model, tmp_path):

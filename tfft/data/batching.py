@@ -55,6 +55,7 @@ class BucketedPlan:
         self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
         self.widths = choose_widths(lengths)
         self.buckets = np.searchsorted(self.widths, lengths)
+        self.widest = int(self.widths[-1])
         self.steps_per_epoch = -(-len(lengths) // batch_size)
         self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
 
@@ -93,6 +94,7 @@ class PackedPlan:
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, sequence_length: int) -> None:
         self.lengths, self.batch_size, self.seed, self.sequence_length = lengths, batch_size, seed, sequence_length
+        self.widest = sequence_length
         slots, self.sizes = pack_lengths(lengths, sequence_length)
         self.slots_by_length, self.ends = np.argsort(slots, kind="stable"), np.cumsum(self.sizes)
         self.steps_per_epoch = -(-len(self.sizes) // batch_size)

@@ -4,11 +4,14 @@ Training, evaluation and export run these functions and no others. transformers'
 the state of its dropout to itself and computes softmax in half precision under a half-precision policy.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
 import tensorflow as tf
 from transformers.models.gpt2.modeling_tf_gpt2 import TFAttention, TFBlock, TFGPT2MainLayer
+
+from tfft.models.recomputation import forgetting
 
 HIDDEN_SCORE = -1e9  # added to the float32 score of a key that must not be seen; exp() of it is exactly zero
 
@@ -23,6 +26,7 @@ def encode(
     segment_ids: tf.Tensor,
     dropout_key: tf.Tensor | None = None,
     recall: Recall | None = None,
+    recompute: bool = False,
 ) -> tf.Tensor:
     """Runs the transformer body over whole rows.
 
@@ -36,6 +40,7 @@ def encode(
             attention mask is the case of one segment a row.
         dropout_key: int64 (3,), what `dropout_key` made of (seed, step, first row); None turns dropout off.
         recall: As of `run_blocks`.
+        recompute: As of `run_blocks`.
 
     Returns:
         Hidden states after the last layer norm, compute dtype (batch, sequence_length, width).
@@ -46,7 +51,7 @@ def encode(
     visible = visible_keys(segment_ids)
     seen = tf.reduce_sum(tf.cast(visible, tf.int32), axis=-1)
     position_ids = tf.where(segment_ids > 0, seen - 1, 0)  # a row's padding may be longer than the context
-    return run_blocks(transformer, input_ids, position_ids, visible, dropout_key, recall)
+    return run_blocks(transformer, input_ids, position_ids, visible, dropout_key, recall, recompute)
 
 
 def visible_keys(segment_ids: tf.Tensor) -> tf.Tensor:
@@ -63,6 +68,7 @@ def run_blocks(
     visible: tf.Tensor,
     dropout_key: tf.Tensor | None = None,
     recall: Recall | None = None,
+    recompute: bool = False,
 ) -> tf.Tensor:
     """Runs tokens through embeddings, blocks and the last layer norm.
 
@@ -73,6 +79,7 @@ def run_blocks(
         visible: bool (batch, queries, keys), which keys each query sees.
         dropout_key: int64 (3,) or None.
         recall: Gives the keys and values of each block; None gives those of the tokens at hand.
+        recompute: Keeps of each block only what goes into it, and runs it again for its gradient.
 
     Returns:
         Hidden states, compute dtype (batch, queries, width).
@@ -82,7 +89,10 @@ def run_blocks(
     hidden = drop(tf.cast(hidden, dtype), config.embd_pdrop, dropout_key, place=0)
     mask = tf.where(visible, 0.0, HIDDEN_SCORE)[:, None]
     for index, block in enumerate(transformer.h):
-        hidden = run_block(block, hidden, mask, config, dropout_key, index, recall)
+        run = functools.partial(
+            run_block, block, mask=mask, config=config, dropout_key=dropout_key, index=index, recall=recall
+        )
+        hidden = forgetting(run)(hidden) if recompute else run(hidden)
     return transformer.ln_f(hidden)
 
 

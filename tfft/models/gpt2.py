@@ -6,7 +6,7 @@ import tensorflow as tf
 import tf_keras as keras
 from transformers import GPT2Config, TFGPT2ForSequenceClassification, TFGPT2LMHeadModel
 
-from tfft.models.forward import drop, encode, vocabulary_logits
+from tfft.models.forward import drop, vocabulary_logits
 from tfft.models.macro_f1 import MacroF1, count_classes
 from tfft.models.steps import TokenWeightedSteps
 from tfft.tasks.task import IGNORED_LABEL
@@ -21,12 +21,12 @@ class GPT2LanguageModel(TokenWeightedSteps, TFGPT2LMHeadModel):
 
     def call(self, inputs: dict[str, tf.Tensor], training: bool = False) -> tf.Tensor:
         """Returns logits float32 (batch, sequence_length, vocabulary) for `input_ids` and `segment_ids`."""
-        hidden = encode(self.transformer, inputs["input_ids"], inputs["segment_ids"])
+        hidden = self.encode(inputs["input_ids"], inputs["segment_ids"])
         return vocabulary_logits(self.transformer, hidden)
 
     def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Projects only the positions whose next token is learned, since the vocabulary is the largest matrix."""
-        hidden = encode(self.transformer, batch["input_ids"], batch["segment_ids"], key)
+        hidden = self.encode(batch["input_ids"], batch["segment_ids"], key)
         learned, labels = next_tokens(batch)
         logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
         return logits, tf.boolean_mask(labels, learned)
@@ -58,7 +58,7 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
 
     def class_logits(self, input_ids: tf.Tensor, segment_ids: tf.Tensor, key: tf.Tensor | None = None) -> tf.Tensor:
         """Scores the classes: float32 (batch, classes) for int32 (batch, sequence_length) inputs."""
-        return self.classify(encode(self.transformer, input_ids, segment_ids, key), segment_ids, key)
+        return self.classify(self.encode(input_ids, segment_ids, key), segment_ids, key)
 
     def classify(self, hidden: tf.Tensor, segment_ids: tf.Tensor, key: tf.Tensor | None = None) -> tf.Tensor:
         """Scores the classes, float32 (batch, classes), from hidden states (batch, sequence_length, width)."""
@@ -76,7 +76,7 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
         """Scores the rows that have a label and, where the objective asks for it, the next tokens of all texts."""
         if not self.objective.language_modeling_weight:
             return super().answers(batch, key)
-        hidden = encode(self.transformer, batch["input_ids"], batch["segment_ids"], key)
+        hidden = self.encode(batch["input_ids"], batch["segment_ids"], key)
         learned, tokens = next_tokens(of_texts(batch))
         logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
         classes = self.labelled(self.classify(hidden, batch["segment_ids"], key), batch["labels"])

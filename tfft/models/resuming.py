@@ -25,6 +25,8 @@ FREE_SETTINGS = (
     "max_rollbacks",
     "samples",
     "sample_prompts",
+    "micro_batch_size",
+    "recompute",
 )
 
 

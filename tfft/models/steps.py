@@ -3,7 +3,7 @@
 import tensorflow as tf
 import tf_keras as keras
 
-from tfft.models.forward import dropout_key
+from tfft.models.forward import dropout_key, encode
 from tfft.models.last_step import LastStep
 from tfft.models.loss import cross_entropy
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
@@ -44,7 +44,7 @@ class TokenWeightedSteps:
     int32 (batch,), each row's number in the effective batch of the step.
     """
 
-    objective = PLAIN_OBJECTIVE
+    objective, recompute = PLAIN_OBJECTIVE, False
 
     def scored(self, batch: Batch, key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Answers for every learned item of the batch.
@@ -57,6 +57,10 @@ class TokenWeightedSteps:
             Logits float32 (items, classes) and right classes int32 (items,).
         """
         raise NotImplementedError
+
+    def encode(self, input_ids: tf.Tensor, segment_ids: tf.Tensor, key: tf.Tensor | None = None) -> tf.Tensor:
+        """Runs the transformer body over int32 (batch, sequence_length), as `forward.encode` does."""
+        return encode(self.transformer, input_ids, segment_ids, key, recompute=self.recompute)
 
     def answers(self, batch: Batch, key: tf.Tensor | None) -> list[tuple[tf.Tensor, tf.Tensor]]:
         """Answers for all that a training step descends: as `scored` does, then what is learned beside that."""
@@ -72,6 +76,7 @@ class TokenWeightedSteps:
         seed: int = 0,
         objective: Objective = PLAIN_OBJECTIVE,
         micro_batch_size: int | None = None,
+        recompute: bool = False,
     ) -> None:
         """Sets how the model learns.
 
@@ -80,9 +85,11 @@ class TokenWeightedSteps:
             seed: Decides what dropout drops; int in [0, 2**31).
             objective: What a training step descends.
             micro_batch_size: Rows that a replica works on at once, at most; None for all it has.
+            recompute: As of `run_blocks`.
         """
         super().compile(optimizer=optimizer, loss=None)
-        self.seed, self.objective, self.micro_batch_size = seed, objective, micro_batch_size
+        self.seed, self.objective = seed, objective
+        self.micro_batch_size, self.recompute = micro_batch_size, recompute
         self.loss_mean, self.accuracy_mean = WeightedMean("loss"), WeightedMean("accuracy")
         self.means_beside = [WeightedMean("language_modeling_loss")] if objective.language_modeling_weight else []
         self.last_step = LastStep()

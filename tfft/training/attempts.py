@@ -7,14 +7,15 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig, parse_interval
-from tfft.data.batching import Plan, training_batches
-from tfft.errors import DivergedError, OutOfMemoryError
-from tfft.models.checkpoints import Checkpoints
+from tfft.data.batching import Plan, evaluation_batches, training_batches
+from tfft.errors import DivergedError
+from tfft.models.checkpoints import Checkpoint, Checkpoints
 from tfft.models.loading import Model
 from tfft.models.run_folder import RunFolder
 from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
 from tfft.training.guards import Guard
 from tfft.training.history import History
+from tfft.training.micro_batches import MicroBatches
 from tfft.training.monitoring import Watch
 from tfft.training.optimizers import make_schedule, set_learning_rate
 from tfft.training.progress import Progress
@@ -45,6 +46,7 @@ class Attempts:
     ) -> None:
         self.model, self.plan, self.total_steps, self.config, self.run = model, plan, total_steps, config, run
         self.checkpoints = Checkpoints(run.checkpoints, config.keep, monitor)
+        self.micro_batches = MicroBatches(model, config, plan, run)
         self.guard = Guard(config.max_skipped, config.spike_factor, config.max_rollbacks)
         self._go_on()
         run.logs.mkdir(exist_ok=True)
@@ -57,12 +59,12 @@ class Attempts:
         """Optimizer updates made."""
         return int(self.model.optimizer.iterations)
 
-    def train(self, rows: datasets.Dataset, validation: tf.data.Dataset | None, watch: Watch) -> None:
+    def train(self, rows: datasets.Dataset, validation_rows: datasets.Dataset, watch: Watch) -> None:
         """Makes all steps that are left.
 
         Args:
             rows: Encoded rows to learn from.
-            validation: Batches to evaluate on, or None.
+            validation_rows: Encoded rows to measure on; may be empty.
             watch: What evaluations look at besides.
 
         Raises:
@@ -71,11 +73,13 @@ class Attempts:
             PreemptedError: A signal asked to stop; the state is saved.
         """
         with StopOnSignal() as stopper:
-            evaluation, saver = self._evaluation(validation, watch, stopper), self._saver()
+            evaluation, saver = self._evaluation(watch, stopper), self._saver()
             stopping = [EarlyStopping(self.history, self.config.patience)] if self.config.patience else []
             after_step = [evaluation, saver, *stopping, stopper]
             try:
                 while self._is_owed(evaluation) or self._is_to_train():
+                    if len(validation_rows):  # what a step has memory for, an evaluation has
+                        evaluation.validation = evaluation_batches(validation_rows, self.micro_batches.size)[0]
                     self._attempt(rows, evaluation, after_step)
             except StoppedError:
                 stopper.save_and_leave(saver)
@@ -107,11 +111,12 @@ class Attempts:
         try:
             self.model.fit(batches, verbose=0, callbacks=callbacks)
         except tf.errors.ResourceExhaustedError as error:
-            raise OutOfMemoryError(
-                f"The device has no memory left: {error.message.splitlines()[0][:200]}. Expected a batch of "
-                f"{self.config.batch_size} rows to fit. Every checkpoint is whole. Lower --batch-size or "
-                "--sequence-length."
-            ) from None
+            step = self.step
+            self.micro_batches.halve(error.message)
+            # The update itself may have been cut short: the weights at hand are of no step.
+            self._restore_newest()
+            self.history.forget_after(self.step)
+            self.events.write("out_of_memory", step=step, to_step=self.step, micro_batch_size=self.micro_batches.size)
 
     def _is_owed(self, evaluation: Evaluation) -> bool:
         """Whether a signal cut short what comes after the last step."""
@@ -130,16 +135,20 @@ class Attempts:
 
     def _go_on(self) -> None:
         clear_leftovers(self.checkpoints.folder)
-        newest = self.checkpoints.restore(self.model, reversed(self.checkpoints.all()))
-        if newest is not None:
-            self.guard.restore(newest.guards)
+        newest = self._restore_newest()
         if self.step:
             logger.info("Going on from step %d (%s).", self.step, newest.folder)
 
-    def _evaluation(self, validation: tf.data.Dataset | None, watch: Watch, stopper: StopOnSignal) -> Evaluation:
+    def _restore_newest(self) -> Checkpoint | None:
+        newest = self.checkpoints.restore(self.model, reversed(self.checkpoints.all()))
+        if newest is not None:
+            self.guard.restore(newest.guards)
+        return newest
+
+    def _evaluation(self, watch: Watch, stopper: StopOnSignal) -> Evaluation:
         is_due = every(self.config.evaluate_every or self.plan.steps_per_epoch, self.total_steps)
         recorders = make_recorders(self.run.logs, self.events, watch.samples and watch.samples.take)
-        return Evaluation(validation, is_due, [self.history.add, *recorders], [stopper], watch.bytes_per_token)
+        return Evaluation(None, is_due, [self.history.add, *recorders], [stopper], watch.bytes_per_token)
 
     def _saver(self) -> SaveCheckpoints:
         steps, seconds = parse_interval(self.config.save_every or self.plan.steps_per_epoch)

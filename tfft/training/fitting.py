@@ -8,7 +8,7 @@ import numpy as np
 from transformers import GPT2Config
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import BucketedPlan, PackedPlan, Plan, evaluation_batches, row_lengths
+from tfft.data.batching import BucketedPlan, PackedPlan, Plan, row_lengths
 from tfft.data.ranges import check_ranges
 from tfft.models.gpt2 import GPT2Classifier
 from tfft.models.loading import Model
@@ -55,11 +55,10 @@ def fit(
         check_ranges(learned_or_not, model.config.vocab_size, model.config.n_positions)
     plan = make_plan(row_lengths(rows), config, model.config)
     total_steps = count_steps(config, plan)
-    model.compile(make_optimizer(config, model, total_steps), config.seed, objective)
+    model.compile(make_optimizer(config, model, total_steps), config.seed, objective, recompute=config.recompute)
     monitor = choose_monitor(config.monitor, "classifier" if isinstance(model, GPT2Classifier) else "language-model")
     attempts = Attempts(model, plan, total_steps, monitor, config, run)
-    validation = evaluation_batches(validation_rows, config.batch_size)[0] if len(validation_rows) else None
-    attempts.train(rows, validation, watch)
+    attempts.train(rows, validation_rows, watch)
     steps, best_step = attempts.step, attempts.keep_best()
     swap_average(model)  # what was evaluated is what is kept
     return {

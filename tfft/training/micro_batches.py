@@ -1,0 +1,77 @@
+"""The rows of a step that a device works on at once: as many as its memory bears."""
+
+import logging
+
+from tfft.config import FinetuneConfig
+from tfft.data.batching import Plan
+from tfft.errors import OutOfMemoryError
+from tfft.models.loading import Model
+from tfft.models.run_folder import RunFolder
+from tfft.training.memory import GIB, advise, choose_micro_batch_size, estimate_memory, free_memory
+
+logger = logging.getLogger(__name__)
+
+
+class MicroBatches:
+    """Their size, chosen once for a run and kept in run.json, so that a resumed run adds gradients up in one order.
+
+    Args:
+        model: Compiled; its `micro_batch_size` is set.
+        config: The settings.
+        plan: Tells the widest row.
+        run: Its run.json holds the size.
+    """
+
+    def __init__(self, model: Model, config: FinetuneConfig, plan: Plan, run: RunFolder) -> None:
+        self.model, self.config, self.plan, self.run = model, config, plan, run
+        if config.micro_batch_size != "auto":
+            self._set(min(int(config.micro_batch_size), config.batch_size))
+        elif any(run.checkpoints.glob("step-*")) and (before := run.read_manifest().get("micro_batch_size")):
+            self._set(before)
+        else:
+            self._set(self._choose())
+
+    @property
+    def size(self) -> int:
+        """Rows at once, at most."""
+        return self.model.micro_batch_size
+
+    def halve(self, problem: str) -> None:
+        """Halves the size after a step that had no memory left.
+
+        Args:
+            problem: What TensorFlow said.
+
+        Raises:
+            OutOfMemoryError: It is 1 already.
+        """
+        if self.size == 1:
+            raise OutOfMemoryError(
+                f"The device has no memory left for one row: {problem.splitlines()[0][:200]}. Expected it to fit. "
+                f"Every checkpoint is whole. {advise(self.model, self.config, self.plan.widest)}"
+            )
+        before = self.size
+        self._set(-(-before // 2))
+        logger.warning(
+            "The device has no memory left for %d rows at once: going on with %d, and as many rows a step as before.",
+            before,
+            self.size,
+        )
+
+    def _choose(self) -> int:
+        estimate = estimate_memory(self.model, self.config, self.plan.widest)
+        free, on_cpu = free_memory()
+        size = choose_micro_batch_size(estimate, self.config.batch_size, free, on_cpu)
+        logger.info(
+            "Memory: about %.1f GiB of %.1f free, with %d of %d rows at once.",
+            estimate.total(size) / GIB,
+            free / GIB,
+            size,
+            self.config.batch_size,
+        )
+        return size
+
+    def _set(self, size: int) -> None:
+        self.model.micro_batch_size = size
+        self.model.train_function = None  # the graph of another size is of no use any more
+        self.run.write_manifest(micro_batch_size=size)
