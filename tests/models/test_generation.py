@@ -292,6 +292,20 @@ KINDS = [
 
 
 @pytest.mark.parametrize("settings", KINDS, ids=["greedy", "drawn", "beams"])
+def test_a_cache_written_in_place_gives_the_same_tokens(model, prompts, settings):
+    options = GenerationOptions(max_new_tokens=12, **settings)
+    compiled = tf.function(
+        lambda *inputs: generate(model.transformer, *inputs, options, STOPPING, in_place=True),
+        input_signature=SPECS,
+        autograph=False,
+    )
+    expected = completions(model, prompts, options)
+    # Twice, since what the first call left in memory must not be seen.
+    assert [completions(model, prompts, options, compiled=compiled) for _ in range(2)] == [expected] * 2
+    assert completions(model, prompts[:1], options, compiled=compiled) == completions(model, prompts[:1], options)
+
+
+@pytest.mark.parametrize("settings", KINDS, ids=["greedy", "drawn", "beams"])
 @pytest.mark.parametrize("jit_compile", [False, True], ids=["graph", "xla"])
 def test_a_graph_of_unknown_sizes_gives_the_same_tokens(model, prompts, settings, jit_compile):
     options = GenerationOptions(max_new_tokens=12, **settings)

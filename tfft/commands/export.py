@@ -34,9 +34,25 @@ from tfft.models.generation_options import GenerationOptions
     show_default=True,
     help="Versions that stay, this one among them; the oldest go. 0 keeps all.",
 )
+@click.option(
+    "--weights",
+    type=click.Choice(["float32", "bfloat16", "int8"]),
+    default="float32",
+    show_default=True,
+    help="How a language model's weights are stored: all, half or a quarter of the bytes.",
+)
 @generation_options
 @talk_options
-def export(run: str, output: Path, kind: str, keep: int, stop: tuple[str, ...], as_json: bool, **settings: Any) -> None:
+def export(
+    run: str,
+    output: Path,
+    kind: str,
+    keep: int,
+    weights: str,
+    stop: tuple[str, ...],
+    as_json: bool,
+    **settings: Any,
+) -> None:
     """Export the model of RUN as a SavedModel that takes strings and returns strings, or in another --format.
 
     It is written aside, compared with the model in another process, and only then published as --output/VERSION. How a
@@ -51,18 +67,19 @@ def export(run: str, output: Path, kind: str, keep: int, stop: tuple[str, ...], 
     from tfft.serving.export import ExportSettings, export_model
     from tfft.serving.portable import export_portable
 
+    export_settings = ExportSettings(options, tuple(map(as_utf8, stop)), keep, weights)
     if kind != "savedmodel":
-        _check_no_options(kind, options, stop, keep)
+        _check_no_settings(kind, is_set=export_settings != ExportSettings())
         written = export_portable(load_tuned(run), output, kind)
         show_result({"run": run, "format": kind, "export": str(written)}, as_json)
         return
-    exported = export_model(load_tuned(run), output, ExportSettings(options, [as_utf8(text) for text in stop], keep))
+    exported = export_model(load_tuned(run), output, export_settings)
     show_result({"run": run, "savedmodel": str(exported)}, as_json)
 
 
-def _check_no_options(kind: str, options: GenerationOptions, stop: tuple[str, ...], keep: int) -> None:
-    if options != GenerationOptions() or stop or keep:
+def _check_no_settings(kind: str, is_set: bool) -> None:
+    if is_set:
         raise UsageError(
             f"What --format={kind} writes has no versions and does not say how a prompt is continued; whoever loads it "
-            "does. Leave out the options that say so."
+            "does. Leave out the options that say so, and --weights."
         )

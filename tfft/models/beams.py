@@ -6,7 +6,7 @@ import tensorflow as tf
 from transformers.models.gpt2.modeling_tf_gpt2 import TFGPT2MainLayer
 
 from tfft.models.generation_options import GenerationOptions
-from tfft.models.key_value_cache import Cache, read_tokens
+from tfft.models.key_value_cache import Cache, WriteSlot, read_tokens, write_anew
 from tfft.models.page import Page, loop_shapes
 from tfft.models.sampling import adjust
 from tfft.models.stopping import Stopping
@@ -48,15 +48,22 @@ class BeamSearch:
         page: Where the tokens of the batch stand.
         options: Gives `num_beams`, `length_penalty` and what `adjust` takes.
         stopping: What ends a beam.
+        write_slot: How the cache takes the keys and values of a token.
 
     Source:
         transformers 4.57, `TFGenerationMixin.beam_search`.
     """
 
     def __init__(
-        self, transformer: TFGPT2MainLayer, page: Page, options: GenerationOptions, stopping: Stopping
+        self,
+        transformer: TFGPT2MainLayer,
+        page: Page,
+        options: GenerationOptions,
+        stopping: Stopping,
+        write_slot: WriteSlot = write_anew,
     ) -> None:
         self._transformer, self._options, self._stopping = transformer, options, stopping
+        self._write_slot = write_slot
         self._num_beams, self._limits = options.num_beams, page.limits
         self._page = tf.nest.map_structure(self._spread, page)
 
@@ -77,7 +84,7 @@ class BeamSearch:
         def go_on(num_new: tf.Tensor, running: Beams, ended: Beams, parents: tf.Tensor, cache: Cache) -> tuple:
             cache = tf.nest.map_structure(lambda part: tf.gather(part, parents), cache)
             newest = tf.gather(self._rows(running.ids), num_new - 1, axis=1)
-            logits, cache = read_tokens(self._transformer, self._page, cache, newest, num_new)
+            logits, cache = read_tokens(self._transformer, self._page, cache, newest, num_new, self._write_slot)
             return num_new + 1, *self._step(num_new, logits, running, ended), cache
 
         _, running, ended, _, _ = tf.while_loop(

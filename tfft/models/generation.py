@@ -7,7 +7,7 @@ from transformers.models.gpt2.modeling_tf_gpt2 import TFGPT2MainLayer
 
 from tfft.models.beams import BeamSearch
 from tfft.models.generation_options import GenerationOptions
-from tfft.models.key_value_cache import Cache, read_prompts, read_tokens
+from tfft.models.key_value_cache import Cache, WriteSlot, read_prompts, read_tokens, write_anew, write_in_place
 from tfft.models.page import Page, lay_out, loop_shapes
 from tfft.models.sampling import adjust, choose, draw_keys
 from tfft.models.stopping import Stopping
@@ -34,6 +34,7 @@ def generate(
     options: GenerationOptions,
     stopping: Stopping,
     seeds: tf.Tensor | None = None,
+    in_place: bool = False,
 ) -> Completions:
     """Continues prompts.
 
@@ -50,14 +51,18 @@ def generate(
         stopping: What ends a row before it is as long as it may be.
         seeds: int64 (batch,), what is drawn for each row; by default `options.seed` for all, so that equal prompts
             have equal completions.
+        in_place: Whether the cache is written in place, which XLA does by itself and knows no op for; it saves a plain
+            graph a copy of the cache at each token.
     """
     page = lay_out(prompt_ids, attention_mask, options.max_new_tokens, transformer.config.n_positions)
     logits, cache = read_prompts(transformer, page)
+    write_slot = write_in_place if in_place else write_anew
     if options.num_beams > 1:
-        return Completions(*BeamSearch(transformer, page, options, stopping).search(logits, cache))
+        return Completions(*BeamSearch(transformer, page, options, stopping, write_slot).search(logits, cache))
     if seeds is None:
         seeds = tf.fill(tf.shape(prompt_ids)[:1], tf.cast(options.seed, tf.int64))
-    decoding = Decoding(transformer, page, draw_keys(prompt_ids, attention_mask, seeds), options, stopping)
+    keys = draw_keys(prompt_ids, attention_mask, seeds)
+    decoding = Decoding(transformer, page, keys, options, stopping, write_slot)
     state = decoding.start(logits, cache)
     _, rows, _ = tf.while_loop(
         lambda num_new, rows, cache: tf.reduce_any(decoding.is_running(rows)),
@@ -77,6 +82,7 @@ class Decoding(NamedTuple):
         keys: int64 (batch, 2), what is drawn for each row.
         options: How to continue; numbers or scalar tensors.
         stopping: What ends a row.
+        write_slot: How the cache takes the keys and values of a token.
     """
 
     transformer: TFGPT2MainLayer
@@ -84,6 +90,7 @@ class Decoding(NamedTuple):
     keys: tf.Tensor
     options: GenerationOptions
     stopping: Stopping
+    write_slot: WriteSlot = write_anew
 
     def start(self, logits: tf.Tensor, cache: Cache) -> tuple[tf.Tensor, Completions, Cache]:
         """Writes the first token of each row, from what reading the prompts gave; returns what `go_on` takes."""
@@ -92,7 +99,7 @@ class Decoding(NamedTuple):
     def go_on(self, num_new: tf.Tensor, rows: Completions, cache: Cache) -> tuple[tf.Tensor, Completions, Cache]:
         """Reads the newest of the `num_new` tokens, int32 scalar, and writes another behind it."""
         newest = tf.gather(rows.ids, num_new - 1, axis=1)
-        logits, cache = read_tokens(self.transformer, self.page, cache, newest, num_new)
+        logits, cache = read_tokens(self.transformer, self.page, cache, newest, num_new, self.write_slot)
         return num_new + 1, self.write(num_new, logits, rows), cache
 
     def write(self, num_new: tf.Tensor, logits: tf.Tensor, rows: Completions) -> Completions:

@@ -113,7 +113,7 @@ class TextGenerator:
 
     def _generate_ids(self, prompts: tf.RaggedTensor) -> Completions:
         prompt_ids, attention_mask = pad_left(prompts, self._stopping.padding)
-        return generate(self._transformer, prompt_ids, attention_mask, self._options, self._stopping)
+        return generate(self._transformer, prompt_ids, attention_mask, self._options, self._stopping, in_place=True)
 
 
 def lay_out_prompts(task: Task, texts: Sequence[str], fields: Mapping[str, str]) -> list[tuple[Segment, ...]]:

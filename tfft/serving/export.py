@@ -18,6 +18,7 @@ from tfft.serving.language_parity import check_language_parity
 from tfft.serving.parity import check_parity
 from tfft.serving.versions import drop_old_versions, next_version
 from tfft.serving.warmup import write_warmup
+from tfft.serving.weights import PackedTransformer
 from tfft.whole_files import write_folder
 
 Served = ServedClassifier | ServedLanguageModel
@@ -36,11 +37,13 @@ class ExportSettings:
         options: How a language model continues a prompt.
         stop: Texts that end its completions.
         keep: Versions that stay, the new one among them; 0 keeps all.
+        weights: How a language model's weights are stored: one of `weights.FORMATS`.
     """
 
     options: GenerationOptions = TAKING_THE_LIKELIEST
     stop: Sequence[str] = ()
     keep: int = 0
+    weights: str = "float32"
 
 
 def export_model(tuned: TunedModel, folder: Path, settings: ExportSettings = ExportSettings()) -> Path:
@@ -84,11 +87,13 @@ def _serve(tuned: TunedModel, settings: ExportSettings) -> tuple[Served, Check]:
     """Makes the served form of a model, and what holds a SavedModel of it to the model."""
     options, stop = settings.options, settings.stop
     if tuned.task.head == "language-model":
-        served = ServedLanguageModel(tuned, options, stop)
-        return served, lambda partial: check_language_parity(partial, tuned, options, stop)
-    if options != TAKING_THE_LIKELIEST or stop:
+        packed = None if settings.weights == "float32" else PackedTransformer(tuned, settings.weights)
+        served = ServedLanguageModel(tuned, options, stop, packed)
+        rounded = packed.round(tuned) if packed else tuned
+        return served, lambda partial: check_language_parity(partial, rounded, options, stop)
+    if options != TAKING_THE_LIKELIEST or stop or settings.weights != "float32":
         raise UsageError(
             f"The model of {tuned.folder} is a classifier and writes no text. Expected no options of a language model. "
-            "Leave out those that say how a prompt is continued."
+            "Leave out those that say how a prompt is continued, and --weights."
         )
     return ServedClassifier(tuned), lambda partial: check_parity(partial, tuned)

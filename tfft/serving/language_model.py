@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 import tensorflow as tf
+from transformers.models.gpt2.modeling_tf_gpt2 import TFGPT2MainLayer
 
+from tfft.models.forward import encode, vocabulary_logits
 from tfft.models.generation import Completions, generate
 from tfft.models.generation_options import GenerationOptions
+from tfft.models.gpt2 import next_tokens
 from tfft.models.page import pad_left
 from tfft.models.text_generation import make_stopping
 from tfft.models.tuned_model import TunedModel
@@ -16,6 +19,7 @@ from tfft.serving.prompt_tokens import Segments, encode_segments
 from tfft.serving.request_options import check_numbers, number_specs, own_numbers, with_numbers
 from tfft.serving.signatures import ConcreteFunction, serve
 from tfft.serving.tokenizer import GraphTokenizer
+from tfft.serving.weights import PackedTransformer
 from tfft.tasks.task import IGNORED_LABEL
 
 UNKNOWN_ROLE = "unknown role"
@@ -30,12 +34,19 @@ class ServedLanguageModel(tf.Module):
         tuned: A language model with its tokenizer.
         options: How to continue a prompt; a request to `generate` chooses some of them itself.
         stop: Texts that end a completion.
+        packed: Its matrices in fewer bits, in place of its own.
 
     Raises:
         UsageError: The tokenizer cannot run inside the graph, or the task's prompts have no columns.
     """
 
-    def __init__(self, tuned: TunedModel, options: GenerationOptions, stop: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        tuned: TunedModel,
+        options: GenerationOptions,
+        stop: Sequence[str] = (),
+        packed: PackedTransformer | None = None,
+    ) -> None:
         super().__init__()
         config, task = tuned.model.config, tuned.task
         self._tokenizer = GraphTokenizer(tuned.tokenizer)
@@ -44,9 +55,9 @@ class ServedLanguageModel(tf.Module):
         self._conversations = ConversationForm(task.formatting.markers) if task.name == "chat" else None
         self._options, self._stopping = options, make_stopping(tuned, stop)
         self._n_positions = config.n_positions
-        # Bound methods are not tracked: only the weights go into the file, not the Keras layers around them.
-        self._continue_prompts, self._weigh = _continuation(tuned.model.transformer), tuned.model.predict_step
-        self._weights = tuned.model.variables
+        # A function is not tracked: only the weights go into the file, not the Keras layers around them.
+        self._transformer = (lambda: packed.unpack(tuned)) if packed else (lambda: tuned.model.transformer)
+        self._weights = [packed, packed.others(tuned)] if packed else tuned.model.variables
         # One for all signatures, so that the file holds one decoder.
         self._continue = tf.function(
             self._continue_ids,
@@ -98,24 +109,32 @@ class ServedLanguageModel(tf.Module):
         # More than the context has no room in it, but would have room in memory.
         numbers = [tf.minimum(max_new_tokens, self._n_positions), *others]
         prompt_ids, attention_mask = pad_left(prompts, self._stopping.padding)
-        return self._continue_prompts(prompt_ids, attention_mask, with_numbers(self._options, numbers), self._stopping)
+        options = with_numbers(self._options, numbers)
+        return generate(self._transformer(), prompt_ids, attention_mask, options, self._stopping, in_place=True)
 
     def _score(self, prompt: tf.Tensor, completion: tf.Tensor) -> Outputs:
         """Weighs the tokens of completions; of one longer than the context its beginning."""
         learned = self._tokenizer(as_utf8(completion))[:, : self._n_positions - 1]
         room = self._n_positions - tf.cast(learned.row_lengths(), tf.int32)
         read = self._encode(self._forms["serving_default"]([prompt]), room)
-        labels = tf.concat([tf.ones_like(read) * IGNORED_LABEL, learned], axis=1)
         input_ids = tf.concat([read, learned], axis=1)
-        weighed = self._weigh(
-            {
-                "input_ids": input_ids.to_tensor(),
-                "segment_ids": tf.sequence_mask(input_ids.row_lengths(), dtype=tf.int32),
-                "labels": labels.to_tensor(IGNORED_LABEL),
-            }
-        )
-        return {"log_probability": 0.0 - weighed["nll"], "num_tokens": weighed["num_tokens"]}
+        segment_ids = tf.sequence_mask(input_ids.row_lengths(), dtype=tf.int32)
+        labels = tf.concat([tf.ones_like(read) * IGNORED_LABEL, learned], axis=1).to_tensor(IGNORED_LABEL)
+        nll, num_tokens = weigh_rows(self._transformer(), input_ids.to_tensor(), segment_ids, labels)
+        return {"log_probability": 0.0 - nll, "num_tokens": num_tokens}
 
 
-def _continuation(transformer):
-    return lambda *arguments: generate(transformer, *arguments)
+def weigh_rows(
+    transformer: TFGPT2MainLayer, input_ids: tf.Tensor, segment_ids: tf.Tensor, labels: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Sums -log p of the labelled tokens of each row, float32 (batch,), and counts them, int32 (batch,).
+
+    As `GPT2LanguageModel.predict_step` does, whose transformer is always its own; int32 (batch, sequence_length) each.
+    """
+    learned, labels = next_tokens({"segment_ids": segment_ids, "labels": labels})
+    hidden = encode(transformer, input_ids, segment_ids)
+    logits = vocabulary_logits(transformer, tf.boolean_mask(hidden[:, :-1], learned))
+    nll = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.boolean_mask(labels, learned), logits)
+    rows = tf.where(learned)[:, 0]
+    num_rows = tf.shape(input_ids, rows.dtype)[0]
+    return tf.math.unsorted_segment_sum(nll, rows, num_rows), tf.reduce_sum(tf.cast(learned, tf.int32), axis=-1)
