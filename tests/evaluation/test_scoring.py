@@ -10,6 +10,7 @@ import tiny_run
 from tfft.data.encoding import tokenize
 from tfft.data.records import read_records
 from tfft.errors import DataError
+from tfft.evaluation import scoring
 from tfft.evaluation.scoring import encode_records, evaluate_records, evaluate_rows, score_rows
 
 
@@ -49,6 +50,16 @@ def test_scores_do_not_depend_on_the_batch_size(tuned, tuned_language_model, rec
         assert whole.keys() == cut.keys()
         for name, values in whole.items():
             np.testing.assert_allclose(cut[name], values, rtol=1e-5, atol=1e-6)
+
+
+def test_fewer_rows_at_once_are_scored_where_their_logits_would_be_many(tuned_language_model, records, monkeypatch):
+    rows, sizes, feed = encode_records(tuned_language_model, records, strict=True), [], scoring.evaluation_batches
+    monkeypatch.setattr(scoring, "evaluation_batches", lambda rows, size: sizes.append(size) or feed(rows, size))
+    longest, vocabulary = max(map(len, rows["input_ids"])), tuned_language_model.model.config.vocab_size
+    for logits, expected in ((3 * longest * vocabulary, 3), (1, 1), (2**60, scoring.BATCH_SIZE)):
+        monkeypatch.setattr(scoring, "LOGITS_AT_ONCE", logits)
+        score_rows(tuned_language_model, rows.select(range(3)) if expected == 1 else rows)
+        assert sizes[-1] == expected
 
 
 def test_classifier_metrics_are_those_of_its_predictions(tuned, records):

@@ -5,7 +5,7 @@ from typing import Any
 import datasets
 import numpy as np
 
-from tfft.data.batching import evaluation_batches
+from tfft.data.batching import evaluation_batches, row_lengths
 from tfft.data.encoding import Encoder
 from tfft.data.records import Records
 from tfft.data.rows import read_classes
@@ -16,6 +16,7 @@ from tfft.models.tuned_model import TunedModel
 from tfft.tasks.task import IGNORED_LABEL
 
 BATCH_SIZE = 32  # rows at a time where nobody trains: enough to fill two cores, little memory
+LOGITS_AT_ONCE = 2**27  # half a GiB of float32, and what is made of them takes twice as much again
 
 
 def encode_records(tuned: TunedModel, records: Records, strict: bool, cached: bool = True) -> datasets.Dataset:
@@ -34,19 +35,20 @@ def encode_records(tuned: TunedModel, records: Records, strict: bool, cached: bo
     return encoder.encode(records, cached)
 
 
-def score_rows(tuned: TunedModel, rows: datasets.Dataset, batch_size: int = BATCH_SIZE) -> dict[str, np.ndarray]:
+def score_rows(tuned: TunedModel, rows: datasets.Dataset, batch_size: int | None = None) -> dict[str, np.ndarray]:
     """Runs the model over rows without dropout.
 
     Args:
         tuned: The model.
         rows: Encoded rows, at least one.
-        batch_size: Rows at a time; changes nothing but memory and speed.
+        batch_size: Rows at a time; changes nothing but memory and speed. By default BATCH_SIZE, or fewer where that
+            would make more than LOGITS_AT_ONCE.
 
     Returns:
         Arrays whose first dimension is the rows, in their order: `probabilities` float32 (rows, classes), or `nll`
         float32 and `num_tokens` int32 (rows,).
     """
-    batches, order = evaluation_batches(rows, batch_size)
+    batches, order = evaluation_batches(rows, batch_size or _rows_at_once(tuned, rows))
     scores = tuned.model.predict(batches, verbose=0)
     back = np.argsort(order)
     return {name: values[back] for name, values in scores.items()}
@@ -95,3 +97,10 @@ def evaluate_records(tuned: TunedModel, records: Records) -> dict[str, Any]:
             f"most {tuned.sequence_length} tokens. Add records."
         )
     return evaluate_rows(tuned, rows)
+
+
+def _rows_at_once(tuned: TunedModel, rows: datasets.Dataset) -> int:
+    if tuned.task.head == "classifier":
+        return BATCH_SIZE
+    logits_of_row = int(row_lengths(rows).max()) * tuned.model.config.vocab_size
+    return min(BATCH_SIZE, max(LOGITS_AT_ONCE // logits_of_row, 1))
