@@ -82,8 +82,9 @@ class Soak:
         same = status == 0 and read_results(self.folder / name) == self.expected
         self.num_runs, self.num_different = self.num_runs + 1, self.num_different + (not same)
         if not same:
-            click.echo(f"{name} ended otherwise, with status {status}: {(self.folder / name).with_suffix('.log')}")
-        shutil.rmtree(self.folder / name)
+            told = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()[-1:]
+            click.echo(f"{name} ended otherwise, with status {status}: {''.join(told)}")
+        shutil.rmtree(self.folder / name, ignore_errors=True)
 
     def _attempt(self, name: str, at_write: int | None, seconds: float | None = None) -> tuple[int, int]:
         """Forks a process that begins or goes on with a run; returns its status and its syncs and renamings."""
@@ -130,6 +131,7 @@ def load_libraries() -> None:
     from tfft.runtime import silence_libraries
 
     silence_libraries()
+    import tfft.commands.finetune
     import tfft.evaluation.reporting
     import tfft.training.finetuning  # noqa: F401
 

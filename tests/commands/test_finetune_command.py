@@ -99,11 +99,11 @@ def test_finetune_trains_on_a_very_long_record_and_says_what_it_cuts(tune, write
 
 
 def test_finetune_stopped_by_a_signal_goes_on_when_given_again(tune, records, tmp_path, monkeypatch):
-    from tfft.training import attempts
+    from tfft.training import recorders
 
     arguments = ("--evaluate-every", 1, "--save-every", 5, "--max-steps", 2, "--validation-fraction", 0)
     with monkeypatch.context() as patch:
-        patch.setattr(attempts, "log_metrics", lambda step, metrics: os.kill(os.getpid(), signal.SIGTERM))
+        patch.setattr(recorders, "log_metrics", lambda step, metrics: os.kill(os.getpid(), signal.SIGTERM))
         answer = tune(records, *arguments)
     assert answer.exit_code == 75
     assert "Stopped by SIGTERM after step 1" in answer.error

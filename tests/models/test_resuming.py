@@ -43,8 +43,9 @@ def unfinished(tmp_path):
 def finished(unfinished):
     """The same run after its end."""
     unfinished.checkpoint(10).rename(unfinished.checkpoint(30))
-    unfinished.model.mkdir()
-    (unfinished.model / "config.json").write_text("{}")
+    for folder, name in ((unfinished.model, "config.json"), (unfinished.adapter, "adapter_config.json")):
+        folder.mkdir()
+        (folder / name).write_text("{}")
     unfinished.report.write_text("<html>")
     unfinished.write_manifest(status=FINISHED, steps=30, metrics={"loss": 1.0})
     return unfinished
@@ -171,6 +172,7 @@ def test_a_finished_run_goes_on_and_loses_nothing(finished, caplog):
         "run.json": before["run.json"],
         "history.csv": before["logs/history.csv"],
         "model/config.json": before["model/config.json"],
+        "adapter/adapter_config.json": before["adapter/adapter_config.json"],
         "report.html": before["report.html"],
     }
     assert (run.read_manifest()["status"], run.read_manifest()["total_steps"]) == ("running", 60)
@@ -218,6 +220,7 @@ def test_a_finished_run_may_go_on_from_a_checkpoint(finished):
     open_again(finished.path, FinetuneConfig(resume="step-00000020"))
     assert finished.saved_steps() == [20]
     assert {path.name for path in (finished.previous / "1").iterdir()} == {
+        "adapter",
         "checkpoints",
         "history.csv",
         "model",

@@ -10,7 +10,7 @@ from tfft.models.checkpoints import Checkpoints
 from tfft.training.guards import Guard
 from tfft.training.history import History
 from tfft.training.saving import SaveCheckpoints
-from tfft.training.signals import StopOnSignal, StoppedError
+from tfft.training.signals import StopOnSignal, StoppedError, left_on_signal
 
 
 @pytest.fixture
@@ -100,3 +100,12 @@ def test_outside_the_main_thread_the_signals_are_left_alone(at):
     assert signal.getsignal(signal.SIGTERM) is before
     stopper.__exit__()
     at(stopper, 1)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_after_the_last_step_a_signal_leaves_at_once_and_can_be_gone_on_from(number):
+    before = signal.getsignal(number)
+    told = f"Stopped by {number.name} after the last step, which is saved"
+    with pytest.raises(PreemptedError, match=told), left_on_signal():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before

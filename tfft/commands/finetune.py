@@ -47,10 +47,12 @@ def finetune(records: tuple[str, ...], output: Path, find_learning_rate: bool, a
     from tfft.evaluation.reporting import report_run
     from tfft.training.finetuning import finetune as finetune_model
     from tfft.training.finetuning import finish
+    from tfft.training.signals import left_on_signal
 
     finetuned = finetune_model(records, output, config)
-    metrics = report_run(finetuned.run, finetuned.tuned, finetuned.validation_records, finetuned.validation_rows)
-    finish(finetuned.run, metrics)
+    with left_on_signal():
+        metrics = report_run(finetuned.run, finetuned.tuned, finetuned.validation_records, finetuned.validation_rows)
+        finish(finetuned.run, metrics)
     show_result({"run": str(output), "metrics": metrics}, as_json)
 
 

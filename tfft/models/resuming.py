@@ -146,7 +146,7 @@ def _keep_previous(run: RunFolder, start: int, total_steps: int) -> None:
     for moved in later:
         moved.replace(folder / "checkpoints" / moved.name)
     # The model goes last: as long as it is there, a killed move is made again.
-    for moved in (run.report, run.model):
+    for moved in (run.report, run.adapter, run.model):
         if moved.exists():
             moved.replace(folder / moved.name)
     logger.info("Going on from step %d. What the run had made beyond is kept in %s.", start, folder)

@@ -29,6 +29,7 @@ from tfft.training.objectives import make_dropout, make_objective
 from tfft.training.optimizers import default_learning_rate
 from tfft.training.preparation import Preparation, count_cut, prepare
 from tfft.training.sampling import Prompt, Samples, choose_prompts
+from tfft.training.signals import left_on_signal
 
 logger = logging.getLogger(__name__)
 
@@ -107,10 +108,11 @@ def _tune(
     watch = Watch(_measure_tokens(prepared), Samples(tuned, prompts) if prompts else None)
     facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective, watch)
     run.write_manifest(**facts)
-    if adapted_layers(model):
-        save_adapter(model, run.adapter, name_base(config.model))
-    if not run.model.exists():
-        save_tuned(tuned)
+    with left_on_signal():
+        if adapted_layers(model):
+            save_adapter(model, run.adapter, name_base(config.model))
+        if not run.model.exists():
+            save_tuned(tuned)
     return tuned
 
 

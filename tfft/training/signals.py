@@ -1,7 +1,9 @@
 """What becomes of a run that is told to stop: the step in hand is ended and saved, an evaluation is left."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 from tfft.errors import PreemptedError
 from tfft.training.saving import SaveCheckpoints
@@ -58,3 +60,26 @@ class StopOnSignal(StepCallback):
         # Not Python's own handler: that one would wait for the step to end, which may take minutes.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         self.received = signal.Signals(number)
+
+
+@contextlib.contextmanager
+def left_on_signal() -> Iterator[None]:
+    """Leaves at once on SIGTERM or Ctrl-C, where every step is saved and the rest is soon made again.
+
+    Raises:
+        PreemptedError: A signal came.
+    """
+
+    def leave(number: int, frame: object) -> None:
+        name = signal.Signals(number).name
+        raise PreemptedError(f"Stopped by {name} after the last step, which is saved. Run the same command again.")
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, leave) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
