@@ -14,6 +14,13 @@ def test_query_shows_label_probability_and_text(invoke, versions):
     assert text == "We loved it"
 
 
+def test_query_shows_all_classes_that_fit(invoke, monkeypatch):
+    answers = [{"label": "a", "probability": 0.9, "predicted": names} for names in (["a", "b"], ["b", ""], ["", ""])]
+    monkeypatch.setattr("tfft.serving.client.query", lambda *arguments: answers)
+    answer = invoke("query", "savedmodels/topics", "x", "y", "z")
+    assert answer.stdout.splitlines() == ["a, b  x", "b  y", "no class  z"]
+
+
 def test_query_says_all_as_json(invoke, versions):
     answer = invoke("query", versions, "We loved it", "größer", "--json", "--quiet")
     result = json.loads(answer.stdout.splitlines()[-1])

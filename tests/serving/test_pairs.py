@@ -6,6 +6,7 @@ import tiny_run
 from tfft.errors import ParityError
 from tfft.serving import parity
 from tfft.serving.classification import ServedClassifier
+from tfft.serving.client import query
 from tfft.serving.export import export_model
 from tfft.serving.parity import check_parity, classify_texts
 from tfft.serving.saved_model import ask
@@ -63,6 +64,9 @@ def test_an_export_of_pairs_is_held_to_the_model(tuned, tmp_path, monkeypatch):
     answers = ask(str(version), "serving_default", {"text": TEXTS, "text_pair": PAIRS})
     np.testing.assert_allclose(answers["probabilities"], classify_texts(tuned, TEXTS, PAIRS), atol=1e-5)
     assert all(set(names) - {""} <= set(tuned.labels) for names in answers["predicted"])
+
+    (asked,) = query(str(version.parent), TEXTS[:1], fields={"text_pair": PAIRS[0]})
+    assert asked["probabilities"] == pytest.approx(answers["probabilities"][0], abs=1e-5)
 
     def ask_wrongly(folder, requests):
         tokens, answers = (ask(str(version), name, inputs) for name, inputs in requests)

@@ -73,7 +73,9 @@ def query(
 
 
 def _show(text: str, answer: dict[str, Any]) -> str:
-    """Lays an answer out for a person: a class before its text, else what was written, else all there is."""
+    """Lays an answer out for a person: its classes before a text, else what was written, else all there is."""
+    if "predicted" in answer:
+        return f"{', '.join(filter(None, answer['predicted'])) or 'no class'}  {text}"
     if {"label", "probability"} <= answer.keys():
         return f"{answer['label']}  {answer['probability']:.3f}  {text}"
     if "completion" in answer:
