@@ -7,7 +7,6 @@ A broken copy passes where the command ends with the expected exit code and, unl
 error that begins with "Error: ". Exit code 1 if anything does not pass.
 """
 
-import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -156,7 +155,7 @@ OF_CHATS = (
 
 @click.command()
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--rows", default=0, help="Records of each set, from its beginning; 0 for all.")
+@click.option("--rows", default=0, help="Records of each set, from all over it; 0 for all.")
 @click.option("--model", default="scratch", show_default=True, help="scratch, with a tiny architecture, or another.")
 @click.option("--broken/--no-broken", default=True, help="Whether to try broken copies, too.")
 @click.option("--only", multiple=True, help="Sets of whose path this is a part. Repeatable.")
@@ -178,8 +177,9 @@ def try_set(
     data_set: DataSet, folder: Path, rows: int, model: str, broken: bool, place: Path
 ) -> Iterator[tuple[str, bool]]:
     """Tunes on a set and its broken copies; gives a line of the table and whether it passes for each."""
-    lines = itertools.islice((folder / data_set.path).open(encoding="utf-8"), rows or None)
-    records = [json.loads(line) for line in lines]
+    lines = (folder / data_set.path).read_text(encoding="utf-8").splitlines()
+    # From everywhere, since a file may be sorted by its classes.
+    records = [json.loads(line) for line in lines[:: max(1, len(lines) // rows) if rows else 1][: rows or None]]
     copies = [Damage("as it is", lambda records, column: write(records), READ)]
     if broken:
         copies += [*DAMAGES, *(OF_CHATS if data_set.column == "messages" else ())]
