@@ -132,6 +132,7 @@ def test_report_says_what_happened_to_a_classifier_of_several_classes(write):
     assert "75.0% of 52 validation records get exactly the right classes." in page.text
     assert "Micro F1 0.810 over all classes of all records" in page.text
     assert "0.200 nats a class of a record" in page.text
+    assert "Accuracy over all classes of all records over steps" in page.text
     assert "Right: a , <b> Model: no class loss 4.71" in page.text
     assert "What was taken for what" not in page.headings
 

@@ -112,9 +112,10 @@ def _commonest(per_class: dict[str, dict]) -> str:
 
 def _curves(history: list[dict[str, float]], manifest: dict) -> str:
     kept = manifest.get("best_step")
+    accuracy = "Accuracy over all classes of all records" if manifest.get("multi_label") else "Accuracy"
     charts = (
         draw_chart("loss", f"Loss, {_unit(manifest)}", history, kept, is_share=False),
-        draw_chart("accuracy", "Accuracy", history, kept, is_share=True),
+        draw_chart("accuracy", accuracy, history, kept, is_share=True),
     )
     return f'<div class="curves">{"".join(charts)}</div>' if any(charts) else ""
 
