@@ -153,7 +153,12 @@ class FinetuneConfig:
         least=0,
         most=0.99999,
     )
-    precision: str = setting("float32", "Number format of the matrix products.", choices=("float32", "bfloat16"))
+    precision: str = setting(
+        "float32",
+        "Number format of the matrix products; auto: the one that the device is fast at.",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+    xla: bool = setting(False, "Compiles the steps with XLA, once for each shape of a batch.")
     evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)
     save_every: str | None = setting(
         None, "Steps or minutes between checkpoints, as 500 or 10min; default: every epoch.", interval=True

@@ -21,7 +21,7 @@ except ImportError:  # Windows has no locks on folders
 logger = logging.getLogger(__name__)
 
 PACKAGES = ("tfft", "tensorflow", "tf_keras", "transformers", "tokenizers", "datasets", "safetensors", "numpy")
-PRECISION_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+PRECISION_POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16", "float16": "mixed_float16"}
 
 
 def silence_libraries() -> None:

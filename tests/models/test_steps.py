@@ -301,12 +301,12 @@ def test_evaluation_drops_nothing(language_model):
 def test_weighted_mean_weighs_every_item_alike():
     mean = WeightedMean("loss")
     assert float(mean.result()) == 0.0
-    mean.update_state(sum_and_number(tf.constant([1.0, 2.0, 3.0])))
-    mean.update_state(sum_and_number(tf.constant([[10.0]])))
-    mean.update_state(sum_and_number(tf.zeros([0])))
+    mean.update_state(sum_and_number(tf.constant([1.0, 2.0, 3.0]), tf.constant([5, 0, 1])))
+    mean.update_state(sum_and_number(tf.constant([10.0, 0.0]), tf.constant([2, IGNORED_LABEL])))
+    mean.update_state(sum_and_number(tf.zeros([0]), tf.zeros([0], tf.int32)))
     assert float(mean.result()) == 4.0
     mean.reset_state()
-    mean.update_state(sum_and_number(tf.constant([True, False, False, False])))
+    mean.update_state(sum_and_number(tf.constant([True, False, False, False]), tf.zeros([4], tf.int32)))
     assert float(mean.result()) == 0.25
 
 
@@ -314,7 +314,7 @@ def test_weighted_mean_sums_in_float64():
     """In float32, 2**24 + 1 is 2**24."""
     mean = WeightedMean("loss")
     for value in (2.0**24, 1.0, 1.0, 1.0):
-        mean.update_state(sum_and_number(tf.constant([value])))
+        mean.update_state(sum_and_number(tf.constant([value]), tf.constant([0])))
     assert mean.result().dtype == tf.float64
     assert float(mean.result()) == (2**24 + 3) / 4
     assert {variable.dtype for variable in mean.variables} == {tf.float64}

@@ -143,5 +143,6 @@ def _write_state(model: Model, folder: Path) -> None:
 def _state_variables(model: Model) -> dict[str, tf.Variable]:
     optimizer = {f"optimizer.{index:05d}": value for index, value in enumerate(model.optimizer.variables)}
     sums = {f"{metric.name}.{variable.name}": variable for metric in model.metrics for variable in metric.variables}
+    scale = {f"loss_scale.{name}": variable for name, variable in model.loss_scale.state.items()}
     # Of the last update: a function of its step, but only an update computes it.
-    return optimizer | sums | {"learning_rate": model.optimizer.learning_rate}
+    return optimizer | sums | scale | {"learning_rate": model.optimizer.learning_rate}

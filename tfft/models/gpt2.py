@@ -8,7 +8,7 @@ from transformers import GPT2Config, TFGPT2ForSequenceClassification, TFGPT2LMHe
 
 from tfft.models.forward import drop, vocabulary_logits
 from tfft.models.macro_f1 import MacroF1, count_classes
-from tfft.models.steps import TokenWeightedSteps
+from tfft.models.steps import TokenWeightedSteps, choose
 from tfft.tasks.task import IGNORED_LABEL
 
 
@@ -27,9 +27,8 @@ class GPT2LanguageModel(TokenWeightedSteps, TFGPT2LMHeadModel):
     def scored(self, batch: dict[str, tf.Tensor], key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Projects only the positions whose next token is learned, since the vocabulary is the largest matrix."""
         hidden = self.encode(batch["input_ids"], batch["segment_ids"], key)
-        learned, labels = next_tokens(batch)
-        logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
-        return logits, tf.boolean_mask(labels, learned)
+        hidden, labels = choose(*next_tokens(batch), hidden[:, :-1], self.static_shapes)
+        return vocabulary_logits(self.transformer, hidden), labels
 
     def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Counts the learned tokens."""
@@ -39,9 +38,11 @@ class GPT2LanguageModel(TokenWeightedSteps, TFGPT2LMHeadModel):
         """Returns for each row the sum of -log p, float32 (batch,), and its learned tokens, int32 (batch,)."""
         nll, _ = self.losses(batch, key=None)
         learned, _ = next_tokens(batch)
-        rows = tf.where(learned)[:, 0]
+        num_rows, num_positions = tf.unstack(tf.shape(learned))
         num_tokens = tf.reduce_sum(tf.cast(learned, tf.int32), axis=-1)
-        num_rows = tf.size(num_tokens, out_type=rows.dtype)
+        if self.static_shapes:
+            return {"nll": tf.reduce_sum(tf.reshape(nll, [num_rows, num_positions]), axis=-1), "num_tokens": num_tokens}
+        rows = tf.repeat(tf.range(num_rows), num_tokens)
         return {"nll": tf.math.unsorted_segment_sum(nll, rows, num_rows), "num_tokens": num_tokens}
 
 
@@ -77,10 +78,9 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
         if not self.objective.language_modeling_weight:
             return super().answers(batch, key)
         hidden = self.encode(batch["input_ids"], batch["segment_ids"], key)
-        learned, tokens = next_tokens(of_texts(batch))
-        logits = vocabulary_logits(self.transformer, tf.boolean_mask(hidden[:, :-1], learned))
         classes = self.labelled(self.classify(hidden, batch["segment_ids"], key), batch["labels"])
-        return [classes, (logits, tf.boolean_mask(tokens, learned))]
+        hidden, tokens = choose(*next_tokens(of_texts(batch)), hidden[:, :-1], self.static_shapes)
+        return [classes, (vocabulary_logits(self.transformer, hidden), tokens)]
 
     def count_learned(self, batch: dict[str, tf.Tensor]) -> list[tf.Tensor]:
         """Adds up the weights of the rows that have a label, and counts the tokens of texts that are learned."""
@@ -97,8 +97,7 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
 
     def labelled(self, logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Makes an item of every row, (batch, classes) and its label, that has one."""
-        learned = labels != IGNORED_LABEL
-        return tf.boolean_mask(logits, learned), tf.boolean_mask(labels, learned)
+        return choose(labels != IGNORED_LABEL, labels, logits, self.static_shapes)
 
     def compile(self, *settings: Any, **named_settings: Any) -> None:
         """Sets how the model learns, as of every head."""
@@ -116,7 +115,11 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
 
     def count_classes(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Counts each class as `macro_f1.count_classes` does."""
-        said, right = (tf.one_hot(classes, self.config.num_labels) for classes in (tf.argmax(logits, axis=-1), labels))
+        likeliest = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        # A number below 0 is no class, and its row all zeros.
+        said, right = (
+            tf.one_hot(classes, self.config.num_labels) for classes in (tf.where(labels < 0, -1, likeliest), labels)
+        )
         return count_classes(said, right)
 
     def predict_step(self, batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -152,12 +155,13 @@ class GPT2MultiLabelClassifier(GPT2Classifier):
 
     def labelled(self, logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """Makes an item of every class of a row that has labels, class after class."""
-        yes, answers = super().labelled(logits, labels)
-        return tf.stack([tf.zeros_like(yes), yes], axis=-1), answers
+        yes, answers = choose(labels != IGNORED_LABEL, labels, logits[..., None], self.static_shapes)
+        return tf.concat([tf.zeros_like(yes), yes], axis=-1), answers
 
     def count_classes(self, logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         """Counts each class as `macro_f1.count_classes` does, from its own items."""
-        said, right = (tf.cast(answers, tf.float32) for answers in (tf.argmax(logits, axis=-1), labels))
+        likeliest = tf.argmax(logits, axis=-1, output_type=tf.int32)
+        said, right = (tf.cast(tf.where(labels < 0, 0, answers), tf.float32) for answers in (likeliest, labels))
         rows = (-1, self.config.num_labels)
         return count_classes(tf.reshape(said, rows), tf.reshape(right, rows))
 

@@ -13,17 +13,20 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) 
 
     Args:
         logits: float32 (items, classes).
-        labels: int32 (items,), each in [0, classes).
+        labels: int32 (items,), each in [0, classes), or below 0 for an item that only fills a shape.
         smoothing: Share of the right class's weight that is spread over all classes, the right one among them, as
             Keras' CategoricalCrossentropy spreads it.
 
     Returns:
-        float32 (items,), in nats.
+        float32 (items,), in nats; 0, and no gradient, where there is no label.
     """
+    # What is outside, a gather on a CPU refuses and XLA reads all the same.
+    known, labels = labels >= 0, tf.maximum(labels, 0)
 
     @tf.custom_gradient
     def compute(logits: tf.Tensor) -> tuple[tf.Tensor, Callable]:
         def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            upstream = tf.where(known, upstream, 0.0)
             places = tf.stack([tf.range(tf.size(labels)), labels], axis=-1)
             spread = tf.nn.softmax(logits)
             if smoothing:
@@ -33,6 +36,6 @@ def cross_entropy(logits: tf.Tensor, labels: tf.Tensor, smoothing: float = 0.0) 
         loss = tf.reduce_logsumexp(logits, axis=-1) - (1 - smoothing) * tf.gather(logits, labels, batch_dims=1)
         if smoothing:
             loss -= smoothing * tf.reduce_mean(logits, axis=-1)
-        return loss, gradient
+        return tf.where(known, loss, 0.0), gradient
 
     return compute(logits)

@@ -6,6 +6,7 @@ import tf_keras as keras
 from tfft.models.forward import dropout_key, encode
 from tfft.models.last_step import LastStep
 from tfft.models.loss import cross_entropy
+from tfft.models.loss_scale import LossScale
 from tfft.models.objective import PLAIN_OBJECTIVE, Objective
 from tfft.models.updates import update_if_finite
 from tfft.tasks.task import IGNORED_LABEL
@@ -44,7 +45,7 @@ class TokenWeightedSteps:
     int32 (batch,), each row's number in the effective batch of the step.
     """
 
-    objective, recompute = PLAIN_OBJECTIVE, False
+    objective, recompute, static_shapes = PLAIN_OBJECTIVE, False, False
 
     def scored(self, batch: Batch, key: tf.Tensor | None) -> tuple[tf.Tensor, tf.Tensor]:
         """Answers for every learned item of the batch.
@@ -54,7 +55,8 @@ class TokenWeightedSteps:
             key: int64 (3,) for dropout, or None.
 
         Returns:
-            Logits float32 (items, classes) and right classes int32 (items,).
+            Logits float32 (items, classes) and right classes int32 (items,); with static shapes there are items that
+            count for nothing, whose class is IGNORED_LABEL.
         """
         raise NotImplementedError
 
@@ -77,6 +79,7 @@ class TokenWeightedSteps:
         objective: Objective = PLAIN_OBJECTIVE,
         micro_batch_size: int | None = None,
         recompute: bool = False,
+        xla: bool = False,
     ) -> None:
         """Sets how the model learns.
 
@@ -86,9 +89,13 @@ class TokenWeightedSteps:
             objective: What a training step descends.
             micro_batch_size: Rows that a replica works on at once, at most; None for all it has.
             recompute: As of `run_blocks`.
+            xla: Whether XLA compiles the steps, once for each shape of a batch; then no shape hangs on what is learned.
         """
-        super().compile(optimizer=optimizer, loss=None)
-        self.seed, self.objective = seed, objective
+        super().compile(optimizer=optimizer, loss=None, jit_compile=xla)
+        # Keras wraps it for half precision, in what counts no step that it leaves out and keeps its scale to itself.
+        self.optimizer = optimizer
+        self.loss_scale = LossScale(dynamic=self.compute_dtype == "float16")
+        self.seed, self.objective, self.static_shapes = seed, objective, xla
         self.micro_batch_size, self.recompute = micro_batch_size, recompute
         self.loss_mean, self.accuracy_mean = WeightedMean("loss"), WeightedMean("accuracy")
         self.means_beside = [WeightedMean("language_modeling_loss")] if objective.language_modeling_weight else []
@@ -107,7 +114,9 @@ class TokenWeightedSteps:
     def train_step(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Makes one optimizer update from the rows of all replicas; how they are cut into parts changes nothing."""
         gradients, loss, sums = self.descend(batch)
+        gradients = self.loss_scale.unscale(gradients)
         finite = update_if_finite(self.optimizer, gradients, self.trainable_variables, loss, self.last_step)
+        self.loss_scale.adapt(finite)
         # What nothing was learned from is not counted.
         return self.record([tf.where(finite, of_metric, 0.0) for of_metric in sums])
 
@@ -115,8 +124,8 @@ class TokenWeightedSteps:
         """Sums over the parts of this replica's rows, of which only one at a time is in memory.
 
         Returns:
-            The gradient of every trainable variable and the loss, float32, this replica's share of the effective
-            batch's; and what each metric is made of, as its `update_state` takes it.
+            The gradient of the scaled loss for every trainable variable, and the loss, float32, this replica's share of
+            the effective batch's; and what each metric is made of, as its `update_state` takes it.
         """
         variables, scales = self.trainable_variables, self.scales(batch)
         parts, num_parts = cut(batch, self.micro_batch_size)
@@ -130,10 +139,11 @@ class TokenWeightedSteps:
                 scored, *beside = self.answers(part, key)
                 losses = [self.descended(*scored), *(cross_entropy(*answers) for answers in beside)]
                 of_part = tf.add_n([scale * tf.reduce_sum(some) for scale, some in zip(scales, losses, strict=True)])
+                scaled = self.loss_scale.scale(of_part)
             # Dense, or clipping would measure a token's parts instead of their sum: they come as IndexedSlices.
-            found = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(of_part, variables)]
+            found = [tf.convert_to_tensor(gradient) for gradient in tape.gradient(scaled, variables)]
             gradients = [total + gradient for total, gradient in zip(gradients, found, strict=True)]
-            measured = [*self.measure(*scored), *map(sum_and_number, losses[1:])]
+            measured = [*self.measure(*scored), *map(sum_and_number, losses[1:], (labels for _, labels in beside))]
             sums = [total + of_metric for total, of_metric in zip(sums, measured, strict=True)]
             return index + 1, gradients, loss + of_part, sums
 
@@ -146,7 +156,7 @@ class TokenWeightedSteps:
         """Computes the losses of what is scored as a training step weighs them: float32 (items,)."""
         losses = cross_entropy(logits, labels, self.objective.label_smoothing)
         weights = self.objective.class_weights
-        return losses * tf.gather(tf.constant(weights), self.item_classes(labels)) if weights else losses
+        return losses * tf.gather(tf.constant(weights), tf.maximum(self.item_classes(labels), 0)) if weights else losses
 
     def item_classes(self, labels: tf.Tensor) -> tf.Tensor:
         """Tells the class whose weight each item has: the right one, int32 (items,)."""
@@ -175,7 +185,7 @@ class TokenWeightedSteps:
 
     def measure(self, logits: tf.Tensor, labels: tf.Tensor) -> list[tf.Tensor]:
         """Adds up what each metric of what is scored is made of: float64, as its `update_state` takes it."""
-        return [sum_and_number(values) for values in self.judge(logits, labels)]
+        return [sum_and_number(values, labels) for values in self.judge(logits, labels)]
 
     def record(self, sums: list[tf.Tensor]) -> dict[str, tf.Tensor]:
         """Adds what was measured to the metrics it is of, the first ones, and returns those."""
@@ -208,9 +218,29 @@ def cut(batch: Batch, size: int | None) -> tuple[Batch, tf.Tensor]:
     return {name: lay_out(name, value) for name, value in batch.items()}, num_parts
 
 
-def sum_and_number(values: tf.Tensor) -> tf.Tensor:
-    """Adds up items, any shape, and counts them: float64 (2,)."""
-    return tf.stack([tf.reduce_sum(tf.cast(values, tf.float64)), tf.cast(tf.size(values), tf.float64)])
+def choose(
+    learned: tf.Tensor, labels: tf.Tensor, values: tf.Tensor, static_shapes: bool
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Takes the values and labels of what is learned, or all of them where no shape may hang on what that is.
+
+    Args:
+        learned: bool (rows,) or (rows, positions).
+        labels: int32, of the same shape.
+        values: Any dtype, of the same shape and one dimension more.
+        static_shapes: Whether the others stay, with IGNORED_LABEL.
+
+    Returns:
+        Values (items, size) and labels int32 (items,).
+    """
+    if static_shapes:
+        return tf.reshape(values, [-1, values.shape[-1]]), tf.reshape(tf.where(learned, labels, IGNORED_LABEL), [-1])
+    return tf.boolean_mask(values, learned), tf.boolean_mask(labels, learned)
+
+
+def sum_and_number(values: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Adds up what was found of items, (items,), and counts those that have a label: float64 (2,)."""
+    number = tf.math.count_nonzero(labels >= 0)
+    return tf.stack([tf.reduce_sum(tf.cast(values, tf.float64)), tf.cast(number, tf.float64)])
 
 
 def over_replicas(number: tf.Tensor) -> tf.Tensor:

@@ -27,6 +27,7 @@ from tfft.training.fitting import count_steps, fit, make_plan
 from tfft.training.monitoring import Watch, choose_monitor
 from tfft.training.objectives import make_dropout, make_objective
 from tfft.training.optimizers import default_learning_rate
+from tfft.training.precision import choose_precision
 from tfft.training.preparation import Preparation, count_cut, prepare
 from tfft.training.sampling import Prompt, Samples, choose_prompts
 from tfft.training.signals import left_on_signal
@@ -73,6 +74,8 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
     """
     output = Path(output)
     check_output(output, config)
+    before = RunFolder(output).read_manifest().get("identity", {}).get("precision")
+    config = dataclasses.replace(config, precision=choose_precision(config.precision, before))
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
     objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)

@@ -69,6 +69,9 @@ class Guard(StepCallback):
         """Looks at the step in the light of those before it."""
         loss, gradient_norm = float(self.model.last_step.loss), float(self.model.last_step.gradient_norm)
         skipped = not math.isfinite(loss + gradient_norm)
+        if skipped and math.isfinite(loss) and self.model.loss_scale.dynamic:
+            logger.debug("Step %d: the gradient overflows; the loss scale is halved.", self.step)
+            return
         self.seen.append((None, None) if skipped else (loss, gradient_norm))
         if skipped:
             logger.warning("Step %d: the gradient is not finite; the update is skipped.", self.step)

@@ -5,6 +5,7 @@ what was learned; by themselves, losses of different rows differ by more than th
 """
 
 import csv
+import dataclasses
 import io
 import logging
 import math
@@ -23,6 +24,7 @@ from tfft.training.finetuning import build_learner
 from tfft.training.fitting import make_plan
 from tfft.training.objectives import make_objective
 from tfft.training.optimizers import make_optimizer
+from tfft.training.precision import choose_precision
 from tfft.training.preparation import prepare
 from tfft.training.step_callback import StepCallback
 from tfft.whole_files import write_text
@@ -112,6 +114,7 @@ def find_learning_rate(sources: str | Path | Sequence[str], config: FinetuneConf
     Source:
         Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
     """
+    config = dataclasses.replace(config, precision=choose_precision(config.precision))
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
     objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)
@@ -119,7 +122,7 @@ def find_learning_rate(sources: str | Path | Sequence[str], config: FinetuneConf
     plan = make_plan(row_lengths(prepared.rows), config, model)
 
     def run(lowest: float, highest: float, trial: Trial) -> list[dict[str, float]]:
-        model.compile(make_optimizer(config, model, STEPS), config.seed, objective)
+        model.compile(make_optimizer(config, model, STEPS), config.seed, objective, xla=config.xla)
         model.optimizer.learning_rate = ExponentialRise(lowest, highest, STEPS)
         model.fit(training_batches(prepared.rows, plan, 0, STEPS), verbose=0, callbacks=[trial])
         return trial.rows
