@@ -197,7 +197,8 @@ class FinetuneConfig:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             check_limits(field, getattr(self, field.name))
-        if self.micro_batch_size != "auto" and not (self.micro_batch_size.isdecimal() and int(self.micro_batch_size)):
+        size = str(self.micro_batch_size)
+        if size != "auto" and not (size.isdecimal() and int(size)):
             raise UsageError(
                 "--micro-batch-size cannot be that. Expected auto, or a number of at least 1. "
                 f"Received: --micro-batch-size={self.micro_batch_size!r}."

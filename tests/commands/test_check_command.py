@@ -6,7 +6,7 @@ from tfft.commands.examples import format_example
 from tfft.commands.findings import format_overview
 from tfft.data.preview import SeenExample
 
-KEYS = {"records", "rows", "columns", "task", "findings", "lengths", "classes", "truncation", "verdict"}
+KEYS = {"records", "rows", "columns", "task", "findings", "lengths", "classes", "multi_label", "truncation", "verdict"}
 
 
 @pytest.fixture
@@ -126,7 +126,15 @@ def test_only_a_few_places_are_shown_on_a_terminal():
     places = [f"Line {number}" for number in range(20)]
     finding = {"name": "empty", "severity": "spoils", "count": 50, "what": "records", "places": places, "advice": "Go."}
     truncation = {"sequence_length": 8, "long_records": 0}
-    result = {"rows": 50, "columns": {}, "task": "text", "lengths": {}, "classes": {}, "truncation": truncation}
+    result = {
+        "rows": 50,
+        "columns": {},
+        "task": "text",
+        "lengths": {},
+        "classes": {},
+        "multi_label": False,
+        "truncation": truncation,
+    }
     lines = format_overview({**result, "findings": [finding], "verdict": "No."})
     assert sum(line.strip().startswith("Line ") for line in lines) == 5
     assert "          and 45 more" in lines

@@ -20,6 +20,8 @@ CODES = {
     "OutOfMemoryError": 4,
     "DivergedError": 5,
     "ParityError": 6,
+    "ServiceError": 69,
+    "BusyError": 69,
     "PreemptedError": 75,
 }
 
