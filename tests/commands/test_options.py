@@ -59,6 +59,7 @@ VALUES = {
     "language_modeling_weight": ("0.5", 0.5),
     "average_decay": ("0.999", 0.999),
     "precision": ("bfloat16", "bfloat16"),
+    "xla": ("true", True),
     "evaluate_every": ("9", 9),
     "save_every": ("10min", "10min"),
     "keep": ("4", 4),
