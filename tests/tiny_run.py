@@ -55,7 +55,7 @@ def completion_run(base: Path) -> Path:
 @functools.cache
 def chat_run(base: Path) -> Path:
     """Tunes a model that ends its turns in a conversation; returns its run folder, which no test may change."""
-    settings = {"max_steps": 60, "learning_rate": 3e-3, "batch_size": 8, "epochs": 60}
+    settings = {"max_steps": 100, "learning_rate": 3e-3, "batch_size": 8, "epochs": 100, "dropout": 0.0}
     return _tune(base / "chat", write_chats(base / "chats.jsonl"), **settings)
 
 
