@@ -43,7 +43,7 @@ def test_training_is_set_up_with_the_precision_asked_for(policy_as_before, preci
 
 def test_every_precision_of_the_config_has_a_policy():
     (field,) = [field for field in FinetuneConfig.__dataclass_fields__.values() if field.name == "precision"]
-    assert field.metadata["choices"] == tuple(PRECISION_POLICIES)
+    assert field.metadata["choices"] == ("auto", *PRECISION_POLICIES)
 
 
 def test_the_seed_decides_random_weights(policy_as_before):
