@@ -14,7 +14,8 @@ import datasets
 import numpy as np
 import tensorflow as tf
 
-from tfft.data.batching import BucketedPlan, PackedPlan, Plan, training_batches
+from tfft.data.batching import training_batches
+from tfft.data.plans import BucketedPlan, PackedPlan, Plan
 from tfft.tasks.task import IGNORED_LABEL
 
 VOCABULARY = 50_000

@@ -70,7 +70,8 @@ def measure_stages(path: Path) -> dict:
 
     silence_libraries()
     from tfft.config import FinetuneConfig
-    from tfft.data.batching import BucketedPlan, row_lengths, training_batches
+    from tfft.data.batching import row_lengths, training_batches
+    from tfft.data.plans import BucketedPlan
     from tfft.data.records import read_records
     from tfft.training.preparation import prepare
 

@@ -3,16 +3,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfft.data.batching import (
-    Batch,
-    BucketedPlan,
-    PackedPlan,
-    evaluation_batches,
-    pad_batch,
-    round_width,
-    row_lengths,
-    training_batches,
-)
+from tfft.data.batching import evaluation_batches, pad_batch, row_lengths, training_batches
+from tfft.data.plans import Batch, BucketedPlan, PackedPlan, round_width
 from tfft.tasks.task import IGNORED_LABEL
 
 INTEGER = datasets.Value("int32")

@@ -11,7 +11,8 @@ import datasets, numpy as np, tensorflow as tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 4
 )
-from tfft.data.batching import BucketedPlan, PackedPlan, training_batches
+from tfft.data.batching import training_batches
+from tfft.data.plans import BucketedPlan, PackedPlan
 
 random = np.random.default_rng(0)
 lengths = random.integers(2, 60, 101)

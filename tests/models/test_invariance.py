@@ -14,7 +14,8 @@ tf.config.set_logical_device_configuration(
 )
 from transformers import GPT2Config
 from tfft.config import FinetuneConfig
-from tfft.data.batching import BucketedPlan, PackedPlan, training_batches
+from tfft.data.batching import training_batches
+from tfft.data.plans import BucketedPlan, PackedPlan
 from tfft.models.gpt2 import build_model
 from tfft.training.optimizers import make_optimizer
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tf_keras as keras
 
-from tfft.data.batching import BucketedPlan, evaluation_batches, training_batches
+from tfft.data.batching import evaluation_batches, training_batches
+from tfft.data.plans import BucketedPlan
 from tfft.models.gpt2 import MULTI_LABEL, build_model
 from tfft.models.objective import Objective
 

@@ -10,7 +10,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import BucketedPlan, evaluation_batches
+from tfft.data.batching import evaluation_batches
+from tfft.data.plans import BucketedPlan
 from tfft.errors import OutOfMemoryError
 from tfft.models.checkpoints import Checkpoints
 from tfft.models.gpt2 import build_model

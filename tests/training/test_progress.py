@@ -3,7 +3,7 @@ import re
 
 import numpy as np
 
-from tfft.data.batching import BucketedPlan
+from tfft.data.plans import BucketedPlan
 from tfft.training.progress import Progress
 
 

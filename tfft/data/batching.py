@@ -1,135 +1,20 @@
-"""From rows of token ids to batches: step k is a pure function of (rows, batch size, seed, k).
-
-So a run can start at any step without reading what came before, and an interrupted one goes on exactly.
-"""
+"""From rows of token ids to batches: what a plan says meets in a step, read together, padded and fed."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import datasets
 import numpy as np
 import pyarrow as pa
 import tensorflow as tf
 
-from tfft.data.bucketing import choose_widths
 from tfft.data.mapped_memory import release_pages
-from tfft.data.packing import pack_lengths
+from tfft.data.plans import Batch, EvaluationPlan, Plan
 from tfft.data.rows import read_lengths
 from tfft.tasks.task import IGNORED_LABEL
 
 PREFETCH_BATCHES = 4
 MOST_STEPS, TOKENS_TOGETHER = 16, 1 << 16  # read together
 RELEASED_AFTER = 4  # such readings: a page brings its neighbours
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What the rows of a batch are made of.
-
-    Attributes:
-        rows: Row numbers, those of the batch's first row first: int (rows,).
-        sizes: How many of them stand side by side in each row of the batch: int (batch_size or fewer,).
-        width: Tokens that every row of the batch is padded to.
-    """
-
-    rows: np.ndarray
-    sizes: np.ndarray
-    width: int
-
-
-class BucketedPlan:
-    """Which rows each step learns from, one example a row.
-
-    Every epoch is a new permutation of all rows. Rows that are padded to the same width are cut into batches, whose
-    order is drawn again; where a bucket ends, the batch is filled from the next wider one. The epoch's last batch may
-    be short.
-
-    Args:
-        lengths: int (rows,), tokens in each row.
-        batch_size: Rows in a batch.
-        seed: Decides every epoch's order.
-    """
-
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int) -> None:
-        self.lengths, self.batch_size, self.seed = lengths, batch_size, seed
-        self.widths = choose_widths(lengths)
-        self.buckets = np.searchsorted(self.widths, lengths)
-        self.widest = int(self.widths[-1])
-        self.steps_per_epoch = -(-len(lengths) // batch_size)
-        self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
-
-    def batch(self, step: int) -> Batch:
-        """Returns what a step learns from."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        order, starts = self.epoch(epoch)
-        rows = order[starts[position] :][: self.batch_size]
-        return Batch(rows, np.ones_like(rows), int(self.widths[self.buckets[rows].max()]))
-
-    def padding_share(self) -> float:
-        """Returns the share of an epoch's positions that are padding: the same in every epoch."""
-        widths = self.widths[np.sort(self.buckets)]
-        positions = sum(int(part.max()) * len(part) for part in _cut(widths, self.batch_size))
-        return 1 - float(self.lengths.sum()) / positions
-
-    def _plan_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        random = _random(self.seed, epoch)
-        order = random.permutation(len(self.lengths))
-        starts = random.permutation(self.steps_per_epoch) * self.batch_size
-        return order[np.argsort(self.buckets[order], kind="stable")], starts
-
-
-class PackedPlan:
-    """Which rows each step learns from, several short ones side by side in one packed row.
-
-    Which lengths share a packed row is settled once, so that every epoch has as many steps. Which rows of those
-    lengths they are, and which packed rows meet in a batch, is drawn anew every epoch.
-
-    Args:
-        lengths: int (rows,), tokens in each row.
-        batch_size: Packed rows in a batch.
-        seed: Decides every epoch's order.
-        sequence_length: Tokens in a packed row, at most.
-    """
-
-    def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, sequence_length: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.sequence_length = lengths, batch_size, seed, sequence_length
-        self.widest = sequence_length
-        slots, self.sizes = pack_lengths(lengths, sequence_length)
-        self.slots_by_length, self.ends = np.argsort(slots, kind="stable"), np.cumsum(self.sizes)
-        self.steps_per_epoch = -(-len(self.sizes) // batch_size)
-        self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
-
-    def batch(self, step: int) -> Batch:
-        """Returns what a step learns from."""
-        epoch, position = divmod(step, self.steps_per_epoch)
-        rows, packs = self.epoch(epoch)
-        packs = packs[position * self.batch_size :][: self.batch_size]
-        ends, sizes = self.ends[packs], self.sizes[packs]
-        rows = np.concatenate([rows[end - size : end] for end, size in zip(ends, sizes, strict=True)])
-        return Batch(rows, sizes, self.sequence_length)
-
-    def padding_share(self) -> float:
-        """Returns the share of an epoch's positions that are padding: the same in every epoch."""
-        return 1 - float(self.lengths.sum()) / (len(self.sizes) * self.sequence_length)
-
-    def _plan_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        random = _random(self.seed, epoch)
-        order = random.permutation(len(self.lengths))
-        rows = np.empty_like(order)
-        rows[self.slots_by_length] = order[np.argsort(self.lengths[order], kind="stable")]
-        return rows, random.permutation(len(self.sizes))
-
-
-Plan = BucketedPlan | PackedPlan
-
-
-def _cut(rows: np.ndarray, size: int) -> list[np.ndarray]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _random(seed: int, epoch: int) -> np.random.Generator:
-    return np.random.Generator(np.random.Philox(key=[seed, epoch]))
 
 
 def training_batches(rows: datasets.Dataset, plan: Plan, start: int, stop: int) -> tf.data.Dataset:
@@ -144,11 +29,11 @@ def training_batches(rows: datasets.Dataset, plan: Plan, start: int, stop: int) 
     Returns:
         Batches as `pad_batch` makes them.
     """
-    return _feed(rows, plan.batch, start, stop)
+    return feed(rows, plan.batch, start, stop)
 
 
 def evaluation_batches(rows: datasets.Dataset, batch_size: int) -> tuple[tf.data.Dataset, np.ndarray]:
-    """Feeds every row once, the longest first, so that what does not fit in memory shows at once.
+    """Feeds every row once, as `EvaluationPlan` cuts them.
 
     Args:
         rows: Encoded rows, at least one.
@@ -157,26 +42,40 @@ def evaluation_batches(rows: datasets.Dataset, batch_size: int) -> tuple[tf.data
     Returns:
         Batches as `pad_batch` makes them, and the row numbers in the order they are fed, int (rows,).
     """
-    lengths = row_lengths(rows)
-    order = np.argsort(-lengths, kind="stable")
-    batches = _cut(order, batch_size)
+    plan = EvaluationPlan(row_lengths(rows), batch_size)
+    return feed(rows, plan.batch, 0, plan.num_batches), plan.order
 
-    def batch(step: int) -> Batch:
-        longest_first = batches[step]
-        return Batch(longest_first, np.ones_like(longest_first), round_width(lengths[longest_first[0]]))
 
-    return _feed(rows, batch, 0, len(batches)), order
+def feed(rows: datasets.Dataset, plan_batch: Callable[[int], Batch], start: int, stop: int) -> tf.data.Dataset:
+    """Feeds the batches `start` to `stop` (exclusive) of a plan, as `pad_batch` makes them."""
+    together = _choose_steps(plan_batch(start)) if start < stop else 1
+    firsts = datasets.Dataset.from_dict({"step": np.arange(start, stop, together)})
+    table = rows.with_format("arrow")
+
+    def read(first: int) -> dict[str, np.ndarray]:
+        if (first - start) // together % RELEASED_AFTER == 0:
+            release_pages()
+        planned = [plan_batch(step) for step in range(first, min(first + together, stop))]
+        return _flatten(table[np.concatenate([batch.rows for batch in planned])], planned)
+
+    def read_steps(request: dict[str, list[int]]) -> dict[str, list[np.ndarray]]:
+        steps = [read(first) for first in request["step"]]
+        return {name: [step[name] for step in steps] for name in steps[0]}
+
+    # Rows come flat, so that no shape hangs on the batch `to_tf_dataset` looks at to guess shapes.
+    steps = firsts.with_transform(read_steps).to_tf_dataset(
+        batch_size=1, collate_fn=_only, num_test_batches=1, prefetch=False
+    )
+    options = tf.data.Options()
+    # The autotuner's thread sleeps for up to a minute at a time, and the end of `fit` waits for it.
+    options.autotune.enabled = False
+    # Padding runs in TensorFlow, and the next batches are made while the model works on this one.
+    return steps.flat_map(_divide_steps).map(pad_batch).prefetch(PREFETCH_BATCHES).with_options(options)
 
 
 def row_lengths(rows: datasets.Dataset) -> np.ndarray:
     """Counts the tokens of every row, int (rows,)."""
     return read_lengths(rows, "input_ids")
-
-
-def round_width(length: int) -> int:
-    """Rounds a length up to one of few widths: in steps of at most an eighth of the length, or of 8."""
-    step = max(8, 2 ** max(int(length - 1).bit_length() - 4, 0))
-    return -(-int(length) // step) * step
 
 
 def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
@@ -210,32 +109,6 @@ def pad_batch(batch: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         "row_ids": tf.range(tf.size(lengths)),
         "labels": labels,
     }
-
-
-def _feed(rows: datasets.Dataset, plan_batch: Callable[[int], Batch], start: int, stop: int) -> tf.data.Dataset:
-    together = _choose_steps(plan_batch(start)) if start < stop else 1
-    firsts = datasets.Dataset.from_dict({"step": np.arange(start, stop, together)})
-    table = rows.with_format("arrow")
-
-    def read(first: int) -> dict[str, np.ndarray]:
-        if (first - start) // together % RELEASED_AFTER == 0:
-            release_pages()
-        planned = [plan_batch(step) for step in range(first, min(first + together, stop))]
-        return _flatten(table[np.concatenate([batch.rows for batch in planned])], planned)
-
-    def read_steps(request: dict[str, list[int]]) -> dict[str, list[np.ndarray]]:
-        steps = [read(first) for first in request["step"]]
-        return {name: [step[name] for step in steps] for name in steps[0]}
-
-    # Rows come flat, so that no shape hangs on the batch `to_tf_dataset` looks at to guess shapes.
-    steps = firsts.with_transform(read_steps).to_tf_dataset(
-        batch_size=1, collate_fn=_only, num_test_batches=1, prefetch=False
-    )
-    options = tf.data.Options()
-    # The autotuner's thread sleeps for up to a minute at a time, and the end of `fit` waits for it.
-    options.autotune.enabled = False
-    # Padding runs in TensorFlow, and the next batches are made while the model works on this one.
-    return steps.flat_map(_divide_steps).map(pad_batch).prefetch(PREFETCH_BATCHES).with_options(options)
 
 
 def _choose_steps(batch: Batch) -> int:

@@ -7,7 +7,8 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig, parse_interval
-from tfft.data.batching import Plan, evaluation_batches, training_batches
+from tfft.data.batching import evaluation_batches, training_batches
+from tfft.data.plans import Plan
 from tfft.errors import DivergedError
 from tfft.models.checkpoints import Checkpoint, Checkpoints
 from tfft.models.loading import Model

@@ -8,7 +8,8 @@ import numpy as np
 from transformers import GPT2Config
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import BucketedPlan, PackedPlan, Plan, row_lengths
+from tfft.data.batching import row_lengths
+from tfft.data.plans import BucketedPlan, PackedPlan, Plan
 from tfft.data.ranges import check_ranges
 from tfft.models.gpt2 import GPT2Classifier
 from tfft.models.loading import Model

@@ -3,7 +3,7 @@
 import logging
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import Plan
+from tfft.data.plans import Plan
 from tfft.errors import OutOfMemoryError
 from tfft.models.loading import Model
 from tfft.models.run_folder import RunFolder

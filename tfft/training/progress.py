@@ -5,7 +5,7 @@ import time
 
 from tqdm import tqdm
 
-from tfft.data.batching import Plan
+from tfft.data.plans import Plan
 from tfft.training.step_callback import StepCallback
 
 logger = logging.getLogger(__name__)
