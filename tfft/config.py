@@ -159,6 +159,11 @@ class FinetuneConfig:
         choices=("auto", "float32", "bfloat16", "float16"),
     )
     xla: bool = setting(False, "Compiles the steps with XLA, once for each shape of a batch.")
+    strategy: str = setting(
+        "auto",
+        "What a step's rows are shared out over; auto: all GPUs of this machine, or one device.",
+        choices=("auto", "one", "mirrored"),
+    )
     evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)
     save_every: str | None = setting(
         None, "Steps or minutes between checkpoints, as 500 or 10min; default: every epoch.", interval=True

@@ -60,6 +60,7 @@ VALUES = {
     "average_decay": ("0.999", 0.999),
     "precision": ("bfloat16", "bfloat16"),
     "xla": ("true", True),
+    "strategy": ("mirrored", "mirrored"),
     "evaluate_every": ("9", 9),
     "save_every": ("10min", "10min"),
     "keep": ("4", 4),

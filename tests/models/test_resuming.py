@@ -114,7 +114,7 @@ def test_other_settings_and_files_are_refused_with_the_differences(unfinished):
 
 @pytest.mark.parametrize("name", FREE_SETTINGS)
 def test_a_setting_that_changes_no_step_is_free(unfinished, name):
-    changes = {"resume": "step-00000020", "save_every": "10min", "epochs": 4.0, "spike_factor": 2.0}
+    changes = {"resume": "step-00000020", "save_every": "10min", "epochs": 4.0, "spike_factor": 2.0, "strategy": "one"}
     open_again(unfinished.path, FinetuneConfig(**{name: changes.get(name, 7)}), **{name: changes.get(name, 7)})
 
 

@@ -69,7 +69,7 @@ class Checkpoints:
             DivergedError: A weight is not finite; nothing is saved.
             OSError: The disk is full, or refuses; nothing is saved, and what was saved stays.
         """
-        step = int(model.optimizer.iterations)
+        step = int(model.optimizer.iterations.numpy())
         path = self.folder / f"step-{step:08d}"
         try:
             with write_folder(path) as folder:

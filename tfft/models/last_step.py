@@ -18,6 +18,10 @@ class LastStep(keras.metrics.Metric):
         self.loss.assign(loss)
         self.gradient_norm.assign(gradient_norm)
 
+    def read(self) -> tuple[float, float]:
+        """Returns the loss and the gradient's norm."""
+        return float(self.loss.numpy()), float(self.gradient_norm.numpy())
+
     def result(self) -> tf.Tensor:
         """The loss, float32 scalar."""
         return self.loss

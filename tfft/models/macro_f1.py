@@ -14,10 +14,11 @@ class MacroF1(keras.metrics.Metric):
     def __init__(self, num_classes: int) -> None:
         super().__init__(name="macro_f1", dtype=tf.float64)
         self.sums_shape = (3, num_classes)
-        self.counts = self.add_weight("counts", shape=self.sums_shape, initializer="zeros")
+        first = tf.VariableAggregation.ONLY_FIRST_REPLICA  # they all add the same
+        self.counts = self.add_weight("counts", shape=self.sums_shape, initializer="zeros", aggregation=first)
 
     def update_state(self, counts: tf.Tensor) -> None:
-        """Adds what `count_classes` made of a batch."""
+        """Adds what `count_classes` made of a batch, the parts of all replicas together."""
         self.counts.assign_add(counts)
 
     def reset_state(self) -> None:

@@ -27,6 +27,7 @@ FREE_SETTINGS = (
     "sample_prompts",
     "micro_batch_size",
     "recompute",
+    "strategy",
 )
 
 

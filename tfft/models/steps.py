@@ -24,11 +24,11 @@ class WeightedMean(keras.metrics.Metric):
 
     def __init__(self, name: str) -> None:
         super().__init__(name=name, dtype=tf.float64)
-        self.total = self.add_weight("total", initializer="zeros")
-        self.count = self.add_weight("count", initializer="zeros")
+        own = {"initializer": "zeros", "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        self.total, self.count = self.add_weight("total", **own), self.add_weight("count", **own)
 
     def update_state(self, sums: tf.Tensor) -> None:
-        """Adds what `sum_and_number` made of a batch's items."""
+        """Adds what `sum_and_number` made of a batch's items, those of all replicas."""
         self.total.assign_add(sums[0])
         self.count.assign_add(sums[1])
 
@@ -168,7 +168,7 @@ class TokenWeightedSteps:
         Known before any forward pass, so that sums of gradients may come from parts of the batch.
         """
         weights = (1.0, self.objective.language_modeling_weight)
-        counts = [over_replicas(number) for number in self.count_learned(batch)]
+        counts = over_replicas([tf.cast(number, tf.float32) for number in self.count_learned(batch)])
         return [tf.math.divide_no_nan(weight, number) for weight, number in zip(weights, counts, strict=False)]
 
     def test_step(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -188,9 +188,9 @@ class TokenWeightedSteps:
         return [sum_and_number(values, labels) for values in self.judge(logits, labels)]
 
     def record(self, sums: list[tf.Tensor]) -> dict[str, tf.Tensor]:
-        """Adds what was measured to the metrics it is of, the first ones, and returns those."""
+        """Adds what all replicas measured to the metrics it is of, the first ones, and returns those."""
         metrics = self.metrics[: len(sums)]
-        for metric, of_metric in zip(metrics, sums, strict=True):
+        for metric, of_metric in zip(metrics, over_replicas(sums), strict=True):
             metric.update_state(of_metric)
         return {metric.name: metric.result() for metric in metrics}
 
@@ -243,7 +243,6 @@ def sum_and_number(values: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.stack([tf.reduce_sum(tf.cast(values, tf.float64)), tf.cast(number, tf.float64)])
 
 
-def over_replicas(number: tf.Tensor) -> tf.Tensor:
-    """Sums a count over all replicas: float32 scalar."""
-    replica = tf.distribute.get_replica_context()
-    return replica.all_reduce(tf.distribute.ReduceOp.SUM, tf.cast(number, tf.float32))
+def over_replicas(values: list[tf.Tensor]) -> list[tf.Tensor]:
+    """Sums tensors over all replicas, each for itself."""
+    return tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, values)

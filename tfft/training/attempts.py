@@ -8,6 +8,7 @@ import tf_keras as keras
 
 from tfft.config import FinetuneConfig, parse_interval
 from tfft.data.batching import evaluation_batches, training_batches
+from tfft.data.dealing import distribute
 from tfft.data.plans import Plan
 from tfft.errors import DivergedError
 from tfft.models.checkpoints import Checkpoint, Checkpoints
@@ -46,6 +47,7 @@ class Attempts:
         self, model: Model, plan: Plan, total_steps: int, monitor: str, config: FinetuneConfig, run: RunFolder
     ) -> None:
         self.model, self.plan, self.total_steps, self.config, self.run = model, plan, total_steps, config, run
+        self.strategy = model.distribute_strategy
         self.checkpoints = Checkpoints(run.checkpoints, config.keep, monitor)
         self.micro_batches = MicroBatches(model, config, plan, run)
         self.guard = Guard(config.max_skipped, config.spike_factor, config.max_rollbacks)
@@ -58,7 +60,7 @@ class Attempts:
     @property
     def step(self) -> int:
         """Optimizer updates made."""
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
     def train(self, rows: datasets.Dataset, validation_rows: datasets.Dataset, watch: Watch) -> None:
         """Makes all steps that are left.
@@ -79,8 +81,8 @@ class Attempts:
             after_step = [evaluation, saver, *stopping, stopper]
             try:
                 while self._is_owed(evaluation) or self._is_to_train():
-                    if len(validation_rows):  # what a step has memory for, an evaluation has
-                        evaluation.validation = evaluation_batches(validation_rows, self.micro_batches.size)[0]
+                    if len(validation_rows):
+                        evaluation.validation, evaluation.num_batches = self._validation(validation_rows)
                     self._attempt(rows, evaluation, after_step)
             except StoppedError:
                 stopper.save_and_leave(saver)
@@ -102,7 +104,7 @@ class Attempts:
             if self._is_owed(evaluation):
                 keras.callbacks.CallbackList(after_step, model=self.model).on_train_batch_end(0)
             if self._is_to_train():
-                batches = training_batches(rows, self.plan, self.step, self.total_steps)
+                batches = distribute(training_batches(rows, self.plan, self.step, self.total_steps), self.strategy)
                 callbacks = [MetricSums(), self.guard, Progress(self.plan, self.total_steps), *after_step]
                 self._fit(batches, callbacks)
         except DivergedError as error:
@@ -110,7 +112,7 @@ class Attempts:
 
     def _fit(self, batches: tf.data.Dataset, callbacks: list[keras.callbacks.Callback]) -> None:
         try:
-            self.model.fit(batches, verbose=0, callbacks=callbacks)
+            self.model.fit(batches, steps_per_epoch=self.total_steps - self.step, verbose=0, callbacks=callbacks)
         except tf.errors.ResourceExhaustedError as error:
             step = self.step
             self.micro_batches.halve(error.message)
@@ -145,6 +147,11 @@ class Attempts:
         if newest is not None:
             self.guard.restore(newest.guards)
         return newest
+
+    def _validation(self, rows: datasets.Dataset) -> tuple[tf.data.Dataset, int]:
+        # What a replica has memory for in a step, it has in an evaluation.
+        batch_size = self.micro_batches.size * self.strategy.num_replicas_in_sync
+        return distribute(evaluation_batches(rows, batch_size)[0], self.strategy), -(-len(rows) // batch_size)
 
     def _evaluation(self, watch: Watch, stopper: StopOnSignal) -> Evaluation:
         is_due = every(self.config.evaluate_every or self.plan.steps_per_epoch, self.total_steps)

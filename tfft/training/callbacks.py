@@ -37,7 +37,7 @@ class Evaluation(StepCallback):
     """Measures at every due step, and tells all recorders.
 
     Args:
-        validation: Batches to evaluate on, or None.
+        validation: Batches to evaluate on, or None; `num_batches` of them where that is set.
         is_due: Tells the steps after which to evaluate.
         recorders: What takes a step and its metrics.
         watchers: Callbacks of the evaluation itself, which may leave it.
@@ -54,7 +54,7 @@ class Evaluation(StepCallback):
     ) -> None:
         super().__init__()
         self.validation, self.is_due, self.recorders, self.watchers = validation, is_due, recorders, list(watchers)
-        self.bytes_per_token = bytes_per_token
+        self.num_batches, self.bytes_per_token = None, bytes_per_token
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Evaluates, then starts the training metrics anew: a row's loss is that of the steps since the last row."""
@@ -62,7 +62,7 @@ class Evaluation(StepCallback):
             return
         # Not the step's own report: an evaluation that is made up for after a resumption has none.
         metrics = {name: float(value) for name, value in self.model.get_metrics_result().items()}
-        metrics["learning_rate"] = float(self.model.optimizer.learning_rate)
+        metrics["learning_rate"] = float(self.model.optimizer.learning_rate.numpy())
         if self.validation is not None:
             scores = complete_scores(self._evaluate(), self.bytes_per_token)
             metrics |= {f"validation_{name}": float(value) for name, value in scores.items()}
@@ -74,7 +74,9 @@ class Evaluation(StepCallback):
     def _evaluate(self) -> dict[str, float]:
         # Whoever leaves an evaluation early saves sums and weights of the training, not those of half an evaluation.
         with kept_sums(self.model), averaged(self.model):
-            return self.model.evaluate(self.validation, verbose=0, return_dict=True, callbacks=self.watchers)
+            return self.model.evaluate(
+                self.validation, steps=self.num_batches, verbose=0, return_dict=True, callbacks=self.watchers
+            )
 
 
 class EarlyStopping(StepCallback):

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
+import tensorflow as tf
 
 from tfft.config import FinetuneConfig
 from tfft.data.batching import row_lengths
@@ -31,6 +32,7 @@ from tfft.training.precision import choose_precision
 from tfft.training.preparation import Preparation, count_cut, prepare
 from tfft.training.sampling import Prompt, Samples, choose_prompts
 from tfft.training.signals import left_on_signal
+from tfft.training.strategies import choose_strategy
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +78,7 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
     check_output(output, config)
     before = RunFolder(output).read_manifest().get("identity", {}).get("precision")
     config = dataclasses.replace(config, precision=choose_precision(config.precision, before))
+    strategy = choose_strategy(config)
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
     objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)
@@ -85,7 +88,7 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
     total_steps = count_steps(config, make_plan(row_lengths(prepared.rows), config, prepared.architecture))
     with claim(output):
         run = open_run(output, identity, prepared.files(config), config, total_steps)
-        tuned = _tune(run, prepared, config, objective, prompts)
+        tuned = _tune(run, prepared, config, strategy, objective, prompts)
     return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
 
 
@@ -95,9 +98,15 @@ def finish(run: RunFolder, metrics: dict) -> None:
 
 
 def _tune(
-    run: RunFolder, prepared: Preparation, config: FinetuneConfig, objective: Objective, prompts: list[Prompt]
+    run: RunFolder,
+    prepared: Preparation,
+    config: FinetuneConfig,
+    strategy: tf.distribute.Strategy,
+    objective: Objective,
+    prompts: list[Prompt],
 ) -> TunedModel:
-    model, config = build_learner(prepared, config)
+    with strategy.scope():
+        model, config = build_learner(prepared, config)
     _describe(run, prepared, model, objective)
     tuned = TunedModel(
         model=model,
@@ -116,7 +125,10 @@ def _tune(
             save_adapter(model, run.adapter, name_base(config.model))
         if not run.model.exists():
             save_tuned(tuned)
-    return tuned
+    if strategy.num_replicas_in_sync == 1:
+        return tuned
+    # Whoever asks it does so on one device.
+    return dataclasses.replace(tuned, model=load_model(run.model, tuned.tokenizer, _shape(prepared, config)))
 
 
 def build_learner(prepared: Preparation, config: FinetuneConfig) -> tuple[Model, FinetuneConfig]:
@@ -133,11 +145,15 @@ def _measure_tokens(prepared: Preparation) -> float | None:
 
 
 def _build(prepared: Preparation, config: FinetuneConfig) -> Model:
-    shape = Shape(prepared.task.head, prepared.labels, make_dropout(config), prepared.task.multi_label)
+    shape = _shape(prepared, config)
     if prepared.folder:
         logger.info("Weights: %s.", describe_origin(config.model, prepared.adapter or prepared.folder))
         return load_model(prepared.folder, prepared.tokenizer, shape)
     return build_scratch(prepared.architecture, prepared.tokenizer, shape)
+
+
+def _shape(prepared: Preparation, config: FinetuneConfig) -> Shape:
+    return Shape(prepared.task.head, prepared.labels, make_dropout(config), prepared.task.multi_label)
 
 
 def _choose_what_learns(model: Model, prepared: Preparation, config: FinetuneConfig) -> None:

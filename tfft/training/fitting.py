@@ -56,8 +56,9 @@ def fit(
         check_ranges(learned_or_not, model.config.vocab_size, model.config.n_positions)
     plan = make_plan(row_lengths(rows), config, model.config)
     total_steps = count_steps(config, plan)
-    optimizer = make_optimizer(config, model, total_steps)
-    model.compile(optimizer, config.seed, objective, recompute=config.recompute, xla=config.xla)
+    with model.distribute_strategy.scope():
+        optimizer = make_optimizer(config, model, total_steps)
+        model.compile(optimizer, config.seed, objective, recompute=config.recompute, xla=config.xla)
     monitor = choose_monitor(config.monitor, "classifier" if isinstance(model, GPT2Classifier) else "language-model")
     attempts = Attempts(model, plan, total_steps, monitor, config, run)
     attempts.train(rows, validation_rows, watch)

@@ -67,7 +67,7 @@ class Guard(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Looks at the step in the light of those before it."""
-        loss, gradient_norm = float(self.model.last_step.loss), float(self.model.last_step.gradient_norm)
+        loss, gradient_norm = self.model.last_step.read()
         skipped = not math.isfinite(loss + gradient_norm)
         if skipped and math.isfinite(loss) and self.model.loss_scale.dynamic:
             logger.debug("Step %d: the gradient overflows; the loss scale is halved.", self.step)

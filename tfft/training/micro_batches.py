@@ -61,13 +61,14 @@ class MicroBatches:
     def _choose(self) -> int:
         estimate = estimate_memory(self.model, self.config, self.plan.widest)
         free, on_cpu = free_memory()
-        size = choose_micro_batch_size(estimate, self.config.batch_size, free, on_cpu)
+        num_rows = -(-self.config.batch_size // self.model.distribute_strategy.num_replicas_in_sync)
+        size = choose_micro_batch_size(estimate, num_rows, free, on_cpu)
         logger.info(
             "Memory: about %.1f GiB of %.1f free, with %d of %d rows at once.",
             estimate.total(size) / GIB,
             free / GIB,
             size,
-            self.config.batch_size,
+            num_rows,
         )
         return size
 

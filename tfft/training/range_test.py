@@ -88,14 +88,14 @@ class Trial(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Looks at the loss that the step started from, and at the rate it was made with."""
-        loss, usual = float(self.model.last_step.loss), sum(self.untouched) / max(len(self.untouched), 1)
+        (loss, _), usual = self.model.last_step.read(), sum(self.untouched) / max(len(self.untouched), 1)
         difference = loss - self.untouched[self.step - 1] if self.untouched else 0.0
         self.learned = MEMORY * self.learned + (1 - MEMORY) * difference
         smoothed = usual + self.learned
         if not math.isfinite(loss) or (self.untouched and smoothed > DIVERGED * usual):
             self.model.stop_training = True
             return
-        rate = float(self.model.optimizer.learning_rate)
+        rate = float(self.model.optimizer.learning_rate.numpy())
         self.rows.append({"step": self.step, "learning_rate": rate, "loss": loss, "smoothed_loss": smoothed})
 
 

@@ -30,7 +30,7 @@ def roll_back(model: Model, checkpoints: Checkpoints, history: History, guard: G
     Raises:
         DivergedError: There were as many rollbacks as there may be, or there is nothing to go back to.
     """
-    diverged_at = int(model.optimizer.iterations)
+    diverged_at = int(model.optimizer.iterations.numpy())
     anchors = [checkpoint for checkpoint in reversed(checkpoints.all()) if checkpoint.anchor]
     if guard.is_spent or (anchor := checkpoints.restore(model, anchors)) is None:
         raise DivergedError(f"{error} {_tell(guard)}") from None

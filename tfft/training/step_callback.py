@@ -11,7 +11,7 @@ class StepCallback(keras.callbacks.Callback):
     @property
     def step(self) -> int:
         """Optimizer updates made."""
-        return int(self.model.optimizer.iterations)
+        return int(self.model.optimizer.iterations.numpy())
 
 
 def every(interval: int, last: int) -> Callable[[int], bool]:
