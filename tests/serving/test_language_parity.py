@@ -29,7 +29,7 @@ def answered(chat_versions):
 def check(chat_versions, tuned_chat, answered, monkeypatch):
     """Compares the export, whose answers a change may spoil first, with the model."""
 
-    def check(change=lambda tokens, scores, *answers: None):
+    def check(change=lambda *answers: None):
         def ask(folder, requests):
             answers = answered(folder, requests)
             change(*answers)
@@ -46,8 +46,8 @@ def test_parity_counts_the_prompts_it_compared(check, tuned_chat):
 
 
 def test_parity_refuses_another_completion(check):
-    def change(tokens, scores, *answers):
-        answers[2]["completion"][1] += "x"
+    def change(tokens, short_scores, long_scores, *answers):
+        answers[3]["completion"][1] += "x"
 
     with pytest.raises(
         ParityError, match=r"signature 'chat' answers otherwise. Expected completion '.*x'. Nothing was"
@@ -56,25 +56,26 @@ def test_parity_refuses_another_completion(check):
 
 
 def test_parity_refuses_another_end(check):
-    def change(tokens, scores, *answers):
-        answers[0]["finish_reason"][0] = "other"
+    def change(tokens, *others):
+        others[2]["finish_reason"][0] = "other"
 
     with pytest.raises(ParityError, match=r"'serving_default' answers otherwise. Expected finish_reason '.*'other'"):
         check(change)
 
 
 def test_parity_refuses_other_tokens(check):
-    def change(tokens, scores, *answers):
+    def change(tokens, *others):
         tokens["input_ids"][3][0] += 1
 
     with pytest.raises(ParityError, match=r"tokenizes 'A plain sentence, as most are.' otherwise"):
         check(change)
 
 
+@pytest.mark.parametrize("place", [1, 2], ids=["short", "long"])
 @pytest.mark.parametrize("difference", [1.0, float("nan")])
-def test_parity_refuses_other_scores(check, difference):
-    def change(tokens, scores, *answers):
-        scores["log_probability"][1] += difference
+def test_parity_refuses_other_scores(check, difference, place):
+    def change(*answers):
+        answers[place]["log_probability"][1] += difference
 
     with pytest.raises(ParityError, match=r"scores .* otherwise. Expected log-probabilities within 0.0001 a token"):
         check(change)

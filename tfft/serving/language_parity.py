@@ -23,6 +23,7 @@ from tfft.tasks.task import IGNORED_LABEL, Record, Task
 
 SHORT = 16  # tokens of a completion where the length that the export has by itself is not at stake
 FEW = 4  # prompts, where it is
+LONG = 5  # texts, of a row's length and more
 SPEAKERS = ("system", "user", "assistant", "user", "tool", "assistant", "user")
 
 
@@ -56,18 +57,25 @@ def check_language_parity(folder: Path, tuned: TunedModel, options: GenerationOp
         ParityError: It does not load, or tokens, completions or log-probabilities differ.
     """
     texts, probes = make_probes(tuned), make_prompt_probes(tuned, options)
-    scored = [text for text in texts if text.strip()]
+    short, long = by_length(texts)
     requests = [
         Request("tokenize", {"text": texts}),
-        Request("score", {PROMPT: scored, "completion": scored[::-1]}),
+        *(Request("score", {PROMPT: some, "completion": some[::-1]}) for some in (short, long)),
         *(probe.request for probe in probes),
     ]
-    tokens, scores, *answers = ask_elsewhere(folder, requests)
+    tokens, scores_of_short, scores_of_long, *answers = ask_elsewhere(folder, requests)
     check_tokens(texts, tokens, tuned)
-    _check_scores(scored, scores, tuned)
+    _check_scores(short, scores_of_short, tuned)
+    _check_scores(long, scores_of_long, tuned)
     for probe, answer in zip(probes, answers, strict=True):
         _check_completions(probe, answer, tuned, stop)
     return sum(len(probe.records) for probe in probes)
+
+
+def by_length(texts: list[str]) -> tuple[list[str], list[str]]:
+    """Sets the longest texts apart: in one batch all would be padded to their length. Blank ones are left out."""
+    texts = sorted((text for text in texts if text.strip()), key=len)
+    return texts[:-LONG], texts[-LONG:]
 
 
 def make_prompt_probes(tuned: TunedModel, options: GenerationOptions) -> list[Probe]:
@@ -76,13 +84,14 @@ def make_prompt_probes(tuned: TunedModel, options: GenerationOptions) -> list[Pr
     shortest = {"max_new_tokens": max(SHORT, options.min_new_tokens)}
     greedy = {**shortest, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
     drawn = {**shortest, "temperature": 0.8, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.2, "seed": 7}
+    short, long = by_length(texts)
     probes = [
         _ask_for_own(tuned.task, texts[:FEW], options),
-        _ask_with_numbers(tuned.task, texts, dataclasses.replace(options, **greedy)),
+        *(_ask_with_numbers(tuned.task, some, dataclasses.replace(options, **greedy)) for some in (short, long)),
         *_ask_by_columns(tuned.task, texts, options),
     ]
     if options.num_beams == 1:
-        probes.append(_ask_with_numbers(tuned.task, texts, dataclasses.replace(options, **drawn)))
+        probes.append(_ask_with_numbers(tuned.task, short, dataclasses.replace(options, **drawn)))
     return probes
 
 

@@ -61,9 +61,13 @@ def check_parity(folder: Path, tuned: TunedModel) -> int:
 
 
 def make_probes(tuned: TunedModel) -> list[str]:
-    """Makes texts to compare on: the fixed ones, and random runs of the tokenizer's own tokens."""
+    """Makes texts to compare on: the fixed ones, and random runs of the tokenizer's own tokens.
+
+    Most runs are short, since a large model reads all of them several times; a few are about as long as a row, or twice.
+    """
     random = np.random.default_rng(PROBE_SEED)
-    lengths = random.integers(1, 2 * tuned.sequence_length, size=16)
+    length = tuned.sequence_length
+    lengths = [*random.integers(1, min(length, 64), size=12, endpoint=True), length - 1, length, length + 1, 2 * length]
     tokens = [random.integers(0, len(tuned.tokenizer), size=length).tolist() for length in lengths]
     return [*PROBES, *tuned.tokenizer.batch_decode(tokens, skip_special_tokens=True)]
 
