@@ -52,9 +52,10 @@ bench: .venv/.installed
 
 bench-env: .bench-venv/.installed
 
-.bench-venv/.installed: benchmarks/requirements.txt
+.bench-venv/.installed: benchmarks/requirements.txt benchmarks/requirements-alone.txt
 	test -x .bench-venv/bin/python || $(PYTHON) -m venv .bench-venv
 	.bench-venv/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/requirements.txt
+	.bench-venv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/requirements-alone.txt
 	touch $@
 
 clean:

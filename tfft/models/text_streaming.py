@@ -10,7 +10,7 @@ from tfft.data.prompts import PromptTokens, encode_prompts
 from tfft.errors import UsageError
 from tfft.models.generation import Completions, Decoding
 from tfft.models.generation_options import GenerationOptions
-from tfft.models.key_value_cache import Cache, read_prompts
+from tfft.models.key_value_cache import Cache, read_prompts, write_in_place
 from tfft.models.page import Page, lay_out
 from tfft.models.sampling import draw_keys
 from tfft.models.text_generation import cut_at, longest_prompt, make_stopping, spell_tokens
@@ -105,7 +105,8 @@ class TextStreamer:
         return page, keys, *self._decoding(page, keys).go_on(*state)
 
     def _decoding(self, page: Page, keys: tf.Tensor) -> Decoding:
-        return Decoding(self._transformer, page, keys, self._options, self._stopping)
+        # A state is gone on from once.
+        return Decoding(self._transformer, page, keys, self._options, self._stopping, write_in_place)
 
 
 def _count_uncertain(text: str, stop: Sequence[str]) -> int:
