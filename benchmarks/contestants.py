@@ -2,7 +2,8 @@
 
     .bench-venv/bin/python benchmarks/contestants.py pytorch FOLDER QUESTION.json
 
-Prints a line of JSON: the seconds to load and until the first answer, those of each later answer, and what was answered.
+Prints a line of JSON: the seconds until it is loaded and has answered first, those of each answer after that, and what
+was answered.
 """
 
 from __future__ import annotations
@@ -20,12 +21,13 @@ import click
 
 BATCH_SIZE = 32  # texts that are classified at once
 
-# Gives texts, token ids of prompts of equal length, and tokens to generate; makes what answers: a text or label each.
+# Answers all texts: what was generated, or a label each. It is made of a model's folder, the texts, their token ids
+# where those are of equal length, and the number of tokens to generate.
 Answer = Callable[[], list[str]]
 
 
 def savedmodel(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """What `tfft export` wrote of a language model: strings in, strings out, no tfft in the process."""
+    """Continues prompts with what `tfft export` wrote: strings in, strings out, no tfft in the process."""
     import tensorflow as tf
 
     complete = tf.saved_model.load(str(folder)).signatures["serving_default"]
@@ -40,7 +42,7 @@ def savedmodel(folder: Path, texts: list[str], ids: list[list[int]], new_tokens:
 
 
 def savedmodel_classifier(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """What `tfft export` wrote of a classifier."""
+    """Classifies with what `tfft export` wrote."""
     import tensorflow as tf
 
     classify = tf.saved_model.load(str(folder)).signatures["serving_default"]
@@ -50,7 +52,7 @@ def savedmodel_classifier(folder: Path, texts: list[str], ids: list[list[int]], 
 
 
 def savedmodel_tokenizer(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """The tokenizer inside of what `tfft export` wrote, one text at a time."""
+    """Tokenizes, inside of what `tfft export` wrote, one text at a time."""
     import tensorflow as tf
 
     tokenize = tf.saved_model.load(str(folder)).signatures["tokenize"]
@@ -58,12 +60,12 @@ def savedmodel_tokenizer(folder: Path, texts: list[str], ids: list[list[int]], n
 
 
 def transformers_tensorflow(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """transformers' TensorFlow `generate` as a graph."""
+    """Continues prompts with transformers' TensorFlow `generate` as a graph."""
     return _transformers_tensorflow(folder, ids, new_tokens, xla=False)
 
 
 def transformers_xla(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """transformers' TensorFlow `generate`, compiled by XLA."""
+    """Continues prompts with transformers' TensorFlow `generate`, compiled by XLA."""
     return _transformers_tensorflow(folder, ids, new_tokens, xla=True)
 
 
@@ -81,7 +83,7 @@ def _transformers_tensorflow(folder: Path, ids: list[list[int]], new_tokens: int
 
 
 def pytorch(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """transformers' `generate` on PyTorch."""
+    """Continues prompts with transformers' `generate` on PyTorch."""
     import torch  # noqa: TID251 - the peer
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -98,7 +100,7 @@ def pytorch(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: in
 
 
 def pytorch_classifier(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """transformers' classifier on PyTorch, its tokenizer included."""
+    """Classifies with transformers on PyTorch, its tokenizer included."""
     import torch  # noqa: TID251 - the peer
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -116,7 +118,7 @@ def pytorch_classifier(folder: Path, texts: list[str], ids: list[list[int]], new
 
 
 def keras_hub(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """KerasHub on TensorFlow, compiled by XLA, as Keras does by default; its tokenizer is left out."""
+    """Continues prompts with KerasHub on TensorFlow, compiled by XLA as is its default; its tokenizer is left out."""
     import keras_hub as hub
     import numpy as np
     from transformers import AutoTokenizer
@@ -166,15 +168,17 @@ CONTESTANTS = {
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("question", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 def contest(name: str, folder: Path, question: Path) -> None:
-    """Answer QUESTION with the model in FOLDER, the NAME says how."""
+    """Answer QUESTION with the model in FOLDER; NAME says how."""
     asked = json.loads(question.read_text(encoding="utf-8"))
-    times = [time.perf_counter()]
+    start = time.perf_counter()
     answer = CONTESTANTS[name](folder, asked["texts"], asked["ids"], asked["new_tokens"])
+    times = [time.perf_counter()]
     for _ in range(1 + asked["repeats"]):
         found = answer()
         times.append(time.perf_counter())
+    # The first answer is compiled and warmed up by.
     seconds = [after - before for before, after in zip(times[1:-1], times[2:], strict=True)]
-    click.echo(json.dumps({"first": times[1] - times[0], "seconds": seconds, "answers": found}))
+    click.echo(json.dumps({"load": times[0] - start, "first": times[1] - start, "seconds": seconds, "answers": found}))
 
 
 if __name__ == "__main__":

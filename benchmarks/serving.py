@@ -3,10 +3,9 @@
     make bench-env
     .venv/bin/python benchmarks/serving.py ../shared/data
 
-The weights are random and the same for all; so are the prompts. Every contestant (`contestants.py`) runs in a process of
+The weights are random and the same for all; so are the prompts. Each contestant (`contestants.py`) runs in a process of
 its own, one after the other, for some rounds, and its fastest answer counts: on a machine that others use too, that is
-the one they disturbed least. `ideal` is what reading every weight once a token takes at the speed at which two threads
-read memory in the same round.
+the one they disturbed least. `ideal` is the time to read every weight once, as fast as two threads read memory.
 """
 
 import json
@@ -118,7 +117,7 @@ def ask(contestant: Contestant, work: Path, question: dict) -> dict:
     path.write_text(json.dumps(question), encoding="utf-8")
     script = REPOSITORY / "benchmarks/contestants.py"
     command = [BENCH_PYTHON, script, contestant.name, work / contestant.folder, path]
-    done = subprocess.run([str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, check=False)
     if done.returncode:
         raise click.ClickException(f"{contestant.title} failed:\n{done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
@@ -130,13 +129,11 @@ def contend(contestants: list[Contestant], work: Path, question: dict, rounds: i
     for _ in range(rounds):
         for contestant in contestants:
             found = ask(contestant, work, question)
-            before = best.get(contestant.title, {"first": float("inf"), "seconds": float("inf")})
-            best[contestant.title] = {
-                "first": min(before["first"], found["first"]),
-                "seconds": min(before["seconds"], *found["seconds"]),
-                "answers": found["answers"],
-            }
-            click.echo(f"{contestant.title}: {min(found['seconds']):.3f} s", err=True)
+            found["seconds"] = min(found["seconds"])
+            before = best.get(contestant.title, found)
+            fastest = {name: min(before[name], found[name]) for name in ("load", "first", "seconds")}
+            best[contestant.title] = {**fastest, "answers": found["answers"]}
+            click.echo(f"{contestant.title}: {found['seconds']:.3f} s", err=True)
     return best
 
 
@@ -161,14 +158,12 @@ def measure_bandwidth(threads: int = 2, megabytes: int = 400, repeats: int = 5) 
 def make_table(best: dict[str, dict], unit: float, heading: str) -> str:
     """Writes what each took, and how many times as long as the first."""
     first = next(iter(best.values()))
-    lines = [f"| {heading} | ms | times the first | first answer, s | same answers as the first |", "|---|---|---|---|---|"]
+    lines = [f"| {heading} | ms | times the first | loads, s | first answer, s | same answers |", "|---|" + 5 * "---|"]
     for title, found in best.items():
         same = sum(a == b for a, b in zip(found["answers"], first["answers"], strict=True))
         factor = found["seconds"] / first["seconds"]
-        lines.append(
-            f"| {title} | {1000 * found['seconds'] / unit:.1f} | {factor:.2f} | {found['first']:.1f} "
-            f"| {same} of {len(first['answers'])} |"
-        )
+        figures = f"{1000 * found['seconds'] / unit:.1f} | {factor:.2f} | {found['load']:.1f} | {found['first']:.1f}"
+        lines.append(f"| {title} | {figures} | {same} of {len(first['answers'])} |")
     return "\n".join(lines)
 
 

@@ -63,7 +63,7 @@ def check_parity(folder: Path, tuned: TunedModel) -> int:
 def make_probes(tuned: TunedModel) -> list[str]:
     """Makes texts to compare on: the fixed ones, and random runs of the tokenizer's own tokens.
 
-    Most runs are short, since a large model reads all of them several times; a few are about as long as a row, or twice.
+    Most runs are short, since a large model reads each several times; a few are about as long as a row, or twice.
     """
     random = np.random.default_rng(PROBE_SEED)
     length = tuned.sequence_length
