@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import datasets
-import tensorflow as tf
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import row_lengths
 from tfft.data.records import Records
 from tfft.data.token_counts import count_bytes_per_token
 from tfft.models.adapter_files import put_on, read_adapter, save_adapter
@@ -22,17 +20,16 @@ from tfft.models.origin import describe_origin, name_base
 from tfft.models.resuming import check_output, open_run
 from tfft.models.run_folder import FINISHED, RunFolder
 from tfft.models.tuned_model import TunedModel, save_tuned
-from tfft.runtime import claim, package_versions, set_up_training
+from tfft.runtime import claim, package_versions
 from tfft.tasks.classification import PAIR
-from tfft.training.fitting import count_steps, fit, make_plan
-from tfft.training.monitoring import Watch, choose_monitor
-from tfft.training.objectives import make_dropout, make_objective
+from tfft.training.fitting import fit
+from tfft.training.monitoring import Watch
+from tfft.training.objectives import make_dropout
 from tfft.training.optimizers import default_learning_rate
-from tfft.training.precision import choose_precision
-from tfft.training.preparation import Preparation, count_cut, prepare
-from tfft.training.sampling import Prompt, Samples, choose_prompts
+from tfft.training.outset import Outset, set_out
+from tfft.training.preparation import Preparation, count_cut
+from tfft.training.sampling import Samples
 from tfft.training.signals import left_on_signal
-from tfft.training.strategies import choose_strategy
 
 logger = logging.getLogger(__name__)
 
@@ -77,18 +74,12 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
     output = Path(output)
     check_output(output, config)
     before = RunFolder(output).read_manifest().get("identity", {}).get("precision")
-    config = dataclasses.replace(config, precision=choose_precision(config.precision, before))
-    strategy = choose_strategy(config)
-    set_up_training(config.seed, config.precision)
-    prepared = prepare(sources, config)
-    objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)
-    choose_monitor(config.monitor, prepared.task.head)
-    prompts = choose_prompts(config, prepared.task, prepared.validation_rows, prepared.validation_records)
+    outset = set_out(sources, config, before)
+    prepared, config = outset.prepared, outset.config
     identity = {**dataclasses.asdict(config), **prepared.identity(config)}
-    total_steps = count_steps(config, make_plan(row_lengths(prepared.rows), config, prepared.architecture))
     with claim(output):
-        run = open_run(output, identity, prepared.files(config), config, total_steps)
-        tuned = _tune(run, prepared, config, strategy, objective, prompts)
+        run = open_run(output, identity, prepared.files(config), config, outset.total_steps)
+        tuned = _tune(run, outset)
     return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
 
 
@@ -97,17 +88,11 @@ def finish(run: RunFolder, metrics: dict) -> None:
     run.write_manifest(status=FINISHED, metrics=metrics)
 
 
-def _tune(
-    run: RunFolder,
-    prepared: Preparation,
-    config: FinetuneConfig,
-    strategy: tf.distribute.Strategy,
-    objective: Objective,
-    prompts: list[Prompt],
-) -> TunedModel:
-    with strategy.scope():
-        model, config = build_learner(prepared, config)
-    _describe(run, prepared, model, objective)
+def _tune(run: RunFolder, outset: Outset) -> TunedModel:
+    prepared = outset.prepared
+    with outset.strategy.scope():
+        model, config = build_learner(prepared, outset.config)
+    _describe(run, prepared, model, outset.objective)
     tuned = TunedModel(
         model=model,
         tokenizer=prepared.tokenizer,
@@ -117,15 +102,15 @@ def _tune(
         folder=run.model,
         pairs=PAIR in prepared.records.rows.column_names,
     )
-    watch = Watch(_measure_tokens(prepared), Samples(tuned, prompts) if prompts else None)
-    facts = fit(model, prepared.rows, prepared.validation_rows, config, run, objective, watch)
+    watch = Watch(_measure_tokens(prepared), Samples(tuned, outset.prompts) if outset.prompts else None)
+    facts = fit(model, prepared.rows, prepared.validation_rows, config, run, outset.objective, watch)
     run.write_manifest(**facts)
     with left_on_signal():
         if adapted_layers(model):
             save_adapter(model, run.adapter, name_base(config.model))
         if not run.model.exists():
             save_tuned(tuned)
-    if strategy.num_replicas_in_sync == 1:
+    if outset.strategy.num_replicas_in_sync == 1:
         return tuned
     # Whoever asks it does so on one device.
     return dataclasses.replace(tuned, model=load_model(run.model, tuned.tokenizer, _shape(prepared, config)))

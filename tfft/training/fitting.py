@@ -56,9 +56,7 @@ def fit(
         check_ranges(learned_or_not, model.config.vocab_size, model.config.n_positions)
     plan = make_plan(row_lengths(rows), config, model.config)
     total_steps = count_steps(config, plan)
-    with model.distribute_strategy.scope():
-        optimizer = make_optimizer(config, model, total_steps)
-        model.compile(optimizer, config.seed, objective, recompute=config.recompute, xla=config.xla)
+    compile_learner(model, config, objective, total_steps)
     monitor = choose_monitor(config.monitor, "classifier" if isinstance(model, GPT2Classifier) else "language-model")
     attempts = Attempts(model, plan, total_steps, monitor, config, run)
     attempts.train(rows, validation_rows, watch)
@@ -71,6 +69,13 @@ def fit(
         "padding_share": round(plan.padding_share(), 4),
         "rollbacks": attempts.guard.rollbacks,
     }
+
+
+def compile_learner(model: Model, config: FinetuneConfig, objective: Objective, total_steps: int) -> None:
+    """Gives a model its optimizer, with all its slots, and the steps of a run of so many."""
+    with model.distribute_strategy.scope():
+        optimizer = make_optimizer(config, model, total_steps)
+        model.compile(optimizer, config.seed, objective, recompute=config.recompute, xla=config.xla)
 
 
 def make_plan(lengths: np.ndarray, config: FinetuneConfig, architecture: GPT2Config) -> Plan:

@@ -19,17 +19,15 @@ class MicroBatches:
         model: Compiled; its `micro_batch_size` is set.
         config: The settings.
         plan: Tells the widest row.
-        run: Its run.json holds the size.
+        run: Its run.json holds the size; None where there is no run.
     """
 
-    def __init__(self, model: Model, config: FinetuneConfig, plan: Plan, run: RunFolder) -> None:
+    def __init__(self, model: Model, config: FinetuneConfig, plan: Plan, run: RunFolder | None = None) -> None:
         self.model, self.config, self.plan, self.run = model, config, plan, run
         if config.micro_batch_size != "auto":
             self._set(min(int(config.micro_batch_size), config.batch_size))
-        elif any(run.checkpoints.glob("step-*")) and (before := run.read_manifest().get("micro_batch_size")):
-            self._set(before)
         else:
-            self._set(self._choose())
+            self._set(self._find_before() or self._choose())
 
     @property
     def size(self) -> int:
@@ -46,9 +44,10 @@ class MicroBatches:
             OutOfMemoryError: It is 1 already.
         """
         if self.size == 1:
+            whole = "Every checkpoint is whole. " if self.run else ""
             raise OutOfMemoryError(
                 f"The device has no memory left for one row: {problem.splitlines()[0][:200]}. Expected it to fit. "
-                f"Every checkpoint is whole. {advise(self.model, self.config, self.plan.widest)}"
+                f"{whole}{advise(self.model, self.config, self.plan.widest)}"
             )
         before = self.size
         self._set(-(-before // 2))
@@ -57,6 +56,10 @@ class MicroBatches:
             before,
             self.size,
         )
+
+    def _find_before(self) -> int | None:
+        has_steps = self.run and any(self.run.checkpoints.glob("step-*"))
+        return self.run.read_manifest().get("micro_batch_size") if has_steps else None
 
     def _choose(self) -> int:
         estimate = estimate_memory(self.model, self.config, self.plan.widest)
@@ -75,4 +78,5 @@ class MicroBatches:
     def _set(self, size: int) -> None:
         self.model.micro_batch_size = size
         self.model.train_function = None  # the graph of another size is of no use any more
-        self.run.write_manifest(micro_batch_size=size)
+        if self.run:
+            self.run.write_manifest(micro_batch_size=size)

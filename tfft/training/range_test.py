@@ -5,7 +5,6 @@ what was learned; by themselves, losses of different rows differ by more than th
 """
 
 import csv
-import dataclasses
 import io
 import logging
 import math
@@ -17,15 +16,11 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig
-from tfft.data.batching import row_lengths, training_batches
+from tfft.data.batching import training_batches
 from tfft.errors import DivergedError
-from tfft.runtime import set_up_training
 from tfft.training.finetuning import build_learner
-from tfft.training.fitting import make_plan
-from tfft.training.objectives import make_objective
-from tfft.training.optimizers import make_optimizer
-from tfft.training.precision import choose_precision
-from tfft.training.preparation import prepare
+from tfft.training.fitting import compile_learner
+from tfft.training.outset import set_out
 from tfft.training.step_callback import StepCallback
 from tfft.whole_files import write_text
 
@@ -114,17 +109,13 @@ def find_learning_rate(sources: str | Path | Sequence[str], config: FinetuneConf
     Source:
         Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
     """
-    config = dataclasses.replace(config, precision=choose_precision(config.precision))
-    set_up_training(config.seed, config.precision)
-    prepared = prepare(sources, config)
-    objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)
-    model, config = build_learner(prepared, config)
-    plan = make_plan(row_lengths(prepared.rows), config, model)
+    outset = set_out(sources, config)
+    model, config = build_learner(outset.prepared, outset.config)
 
     def run(lowest: float, highest: float, trial: Trial) -> list[dict[str, float]]:
-        model.compile(make_optimizer(config, model, STEPS), config.seed, objective, xla=config.xla)
+        compile_learner(model, config, outset.objective, STEPS)
         model.optimizer.learning_rate = ExponentialRise(lowest, highest, STEPS)
-        model.fit(training_batches(prepared.rows, plan, 0, STEPS), verbose=0, callbacks=[trial])
+        model.fit(training_batches(outset.prepared.rows, outset.plan, 0, STEPS), verbose=0, callbacks=[trial])
         return trial.rows
 
     logger.info("Learning rates: %d steps that change nothing, then as many at ever higher rates.", STEPS)
