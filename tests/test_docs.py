@@ -22,12 +22,21 @@ def sections():
     return dict(re.findall(r"^## tfft (\w+)\n(.*?)(?=^## |\Z)", page, flags=re.MULTILINE | re.DOTALL))
 
 
+def documented_options(name):
+    """The options of a command's table and their defaults, and those of the table that its section points to."""
+    section = sections()[name]
+    rows = [re.split(r"(?<!\\)\|", line) for line in section.splitlines() if line.startswith("| `--")]
+    own = {re.match(r" `(--[\w-]+)", row[1])[1]: row[2].strip() for row in rows}
+    shared = re.search(r"all options of \[tfft (\w+)\]\(#tfft-\1\) but `(--[\w-]+)` and\n?\s?`(--[\w-]+)`", section)
+    if not shared:
+        return own
+    return {option: of for option, of in documented_options(shared[1]).items() if option not in shared.groups()} | own
+
+
 @pytest.mark.parametrize("name", COMMANDS)
 def test_every_option_of_a_command_is_documented_with_its_default(name):
-    section = sections()[name]
     command = tfft.get_command(click.Context(tfft), name)
-    rows = [re.split(r"(?<!\\)\|", line) for line in section.splitlines() if line.startswith("| `--")]
-    documented = {re.match(r" `(--[\w-]+)", row[1])[1]: row[2].strip() for row in rows}
+    documented = documented_options(name)
     options = {parameter.opts[0]: parameter for parameter in command.params if isinstance(parameter, click.Option)}
     assert documented.keys() == options.keys()
     for option, parameter in options.items():

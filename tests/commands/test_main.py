@@ -7,7 +7,7 @@ from tfft import __version__, commands
 from tfft.commands.command import TfftCommand
 from tfft.commands.main import COMMANDS, tfft
 
-NOT_COMMANDS = {"generation", "main", "command", "options", "figures", "findings", "examples"}
+NOT_COMMANDS = {"generation", "main", "command", "options", "figures", "findings", "forecast_lines", "examples"}
 
 
 def test_every_file_that_holds_a_command_is_listed():

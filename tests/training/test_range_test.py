@@ -7,8 +7,9 @@ import tensorflow as tf
 from click.testing import CliRunner
 
 from tfft.commands.main import tfft
+from tfft.config import FinetuneConfig
 from tfft.training import range_test
-from tfft.training.range_test import ExponentialRise, suggest
+from tfft.training.range_test import ExponentialRise, find_learning_rate, suggest
 
 
 def test_the_rate_rises_by_the_same_factor():
@@ -55,3 +56,9 @@ def test_a_range_test_finds_where_the_loss_falls_and_leaves_no_run(architecture,
     # At rates that change nothing the rows differ, and what is shown does not.
     assert np.ptp([row["loss"] for row in rows[:8]]) > 1e-2
     assert np.ptp([row["smoothed_loss"] for row in rows[:8]]) < 1e-3
+
+
+def test_a_range_test_packs_as_the_run_would(architecture, reviews, monkeypatch):
+    monkeypatch.setattr(range_test, "STEPS", 2)
+    config = FinetuneConfig(task="text", model="scratch", model_config=str(architecture), packing=True, batch_size=2)
+    assert len(find_learning_rate(str(reviews), config).rows) == 2

@@ -8,6 +8,7 @@ from tfft import __version__
 
 COMMANDS = {
     "check": "What is in records, what is wrong with them, and what will be cut.",
+    "plan": "What a finetune would take: tokens, steps, memory, disk and time.",
     "finetune": "Tune a model on records: the main job.",
     "evaluate": "Measure a model on records.",
     "predict": "From a file of records to a file of predictions.",

@@ -13,6 +13,8 @@ import click
 from tfft.config import FinetuneConfig
 from tfft.errors import UsageError
 
+BESIDE_SETTINGS = ("output", "find_learning_rate")  # options of a finetune that are no field of its config
+
 
 def settings_options(function: Callable) -> Callable:
     """Adds an option for every field of `FinetuneConfig`, with the field's default, choices and help."""
@@ -104,7 +106,7 @@ def _fill_defaults(context: click.Context, option: click.Parameter, path: Path |
     # The file of a finetune serves the commands, too, that have some of its options.
     settings = [field.name for field in dataclasses.fields(FinetuneConfig)]
     try:
-        values = read_config(path, [*names, *settings])
+        values = read_config(path, [*names, *settings, *BESIDE_SETTINGS])
     except UsageError as error:
         raise click.UsageError(str(error), context) from None
     context.default_map = {names[key]: value for key, value in values.items() if key in names}

@@ -46,12 +46,15 @@ def count_tokens(rows: datasets.Dataset, num_records: int) -> TokenCounts:
     cut, cut_learned = (np.where(first, read_numbers(rows, name), 0) for name in ("num_cut", "num_cut_learned"))
     # A window starts on the last token of the one before.
     tokens = read_lengths(rows, "input_ids") - ~first
-    counts = (tokens + cut, _count_learned(rows), cut, cut_learned)
+    counts = (tokens + cut, count_learned(rows), cut, cut_learned)
     return TokenCounts(*(np.bincount(record, count, num_records).astype(int) for count in counts))
 
 
-def _count_learned(rows: datasets.Dataset) -> np.ndarray:
-    """Counts the tokens that each row teaches; a row's first has nothing before it to be told from."""
+def count_learned(rows: datasets.Dataset) -> np.ndarray:
+    """Counts the tokens that each row teaches, or classes of a classifier: int (rows,).
+
+    A token row's first is not learned: it has nothing before it to be told from.
+    """
     feature = rows.features["labels"]
     if not isinstance(feature, datasets.List) or feature.length > 0:  # one of the row, or one of every class
         return (read_classes(rows).reshape(len(rows), -1)[:, 0] != IGNORED_LABEL).astype(int)
@@ -88,7 +91,7 @@ def count_scored_bytes(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFas
 
 def count_bytes_per_token(rows: datasets.Dataset, tokenizer: PreTrainedTokenizerFast) -> float:
     """Returns the bytes of text behind a token that a language model is scored on, on average; 0 of none."""
-    num_tokens = int(_count_learned(rows).sum())
+    num_tokens = int(count_learned(rows).sum())
     return count_scored_bytes(rows, tokenizer) / num_tokens if num_tokens else 0.0
 
 

@@ -140,6 +140,12 @@ def _write_state(model: Model, folder: Path) -> None:
     write_tensors(folder / STATE_FILE, {name: value.numpy() for name, value in _state_variables(model).items()})
 
 
+def count_bytes(model: Model) -> int:
+    """Counts the bytes of the tensors that a checkpoint of a compiled model holds."""
+    variables = [*trained_variables(model).values(), *_state_variables(model).values()]
+    return sum(variable.shape.num_elements() * variable.dtype.size for variable in variables)
+
+
 def _state_variables(model: Model) -> dict[str, tf.Variable]:
     optimizer = {f"optimizer.{index:05d}": value for index, value in enumerate(model.optimizer.variables)}
     sums = {f"{metric.name}.{variable.name}": variable for metric in model.metrics for variable in metric.variables}

@@ -52,8 +52,7 @@ def fit(
         OutOfMemoryError: A batch does not fit in the device's memory.
         PreemptedError: A signal asked to stop; the state is saved.
     """
-    for learned_or_not in filter(len, (rows, validation_rows)):
-        check_ranges(learned_or_not, model.config.vocab_size, model.config.n_positions)
+    check_embeddings(model, rows, validation_rows)
     plan = make_plan(row_lengths(rows), config, model.config)
     total_steps = count_steps(config, plan)
     compile_learner(model, config, objective, total_steps)
@@ -69,6 +68,12 @@ def fit(
         "padding_share": round(plan.padding_share(), 4),
         "rollbacks": attempts.guard.rollbacks,
     }
+
+
+def check_embeddings(model: Model, *rows: datasets.Dataset) -> None:
+    """Refuses encoded rows that hold what a model has no embedding for; raises `DataError`."""
+    for some in filter(len, rows):
+        check_ranges(some, model.config.vocab_size, model.config.n_positions)
 
 
 def compile_learner(model: Model, config: FinetuneConfig, objective: Objective, total_steps: int) -> None:
