@@ -43,3 +43,10 @@ def test_what_a_table_cannot_hold_is_refused_in_one_line(tmp_path, monkeypatch):
     monkeypatch.setattr(arrow_cache, "read_file", lambda name, kind, on_problem: [{"number": "x"}])
     with pytest.raises(DataError, match=rf"^{path} cannot be read: .*Expected values that a table can hold\."):
         read_records(path)
+
+
+@pytest.mark.parametrize(("length", "count", "batches"), [(10, 25_000, 3), (2_000, 6_000, 3), (100_000, 250, 3)])
+def test_records_are_written_together_by_their_size(length, count, batches, tmp_path):
+    path = write(tmp_path / "f.txt", f"{'x' * length}\n" * count)
+    rows = read_records(path, text_records="line").rows
+    assert (len(rows), rows.data.column("text").num_chunks) == (count, batches)

@@ -29,3 +29,12 @@ def test_every_form_of_a_record_is_looked_at():
     expected = [("unknown-keys", "has the keys mood"), ("odd-weight", "")]
     for record in ({"conversations": turns}, {"messages": json.dumps(turns)}):
         assert list(find_oddities(record)) == expected
+
+
+def test_the_keys_of_calls_are_read():
+    call = {"role": "assistant", "content": None, "tool_calls": [{"function": {"name": "find"}}], "refusal": None}
+    answer = {"role": "tool", "content": "7", "tool_call_id": "call_1"}
+    turns = [{"role": "user", "content": "a"}, call, answer, {"role": "assistant", "content": "b"}]
+    assert list(find_oddities({"messages": turns})) == []
+    turns[2]["name"] = "find"
+    assert list(find_oddities({"messages": turns})) == [("unknown-keys", "has the keys name")]

@@ -17,9 +17,22 @@ def test_the_kind_goes_by_the_ending(ending, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "kind"), [('{"a":1}', "jsonl"), ("\ufeff\n {", "jsonl"), ("[{}]", "json"), (" ", "json")]
+    ("content", "kind"),
+    [
+        ('{"a":1}\n{"a":2}', "jsonl"),
+        ('\ufeff\n {"a":1} \n\n{', "jsonl"),
+        ('{"a": b}\n{"a": 2}', "jsonl"),  # broken, not unfinished
+        ('{"a": "b\n{"a": 2}', "jsonl"),
+        (f'{{"a": {"1" * 5000}}}\n{{}}', "jsonl"),
+        ('\n{"a":1}\n \n', "json"),
+        ('{\n"a":1}', "json"),
+        ('{ "a": [ \n 1]}', "json"),
+        ("[{}]", "json"),
+        ('[{"a": 1},\n{}]', "json"),
+        (" ", "json"),
+    ],
 )
-def test_the_kind_of_json_goes_by_the_first_character(content, kind, tmp_path, compress):
+def test_the_kind_of_json_goes_by_the_first_line(content, kind, tmp_path, compress):
     path = write(tmp_path / "f.json", content)
     assert find_kind(path) == kind
     assert find_kind(compress(path)) == kind

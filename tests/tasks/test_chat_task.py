@@ -134,6 +134,39 @@ def test_the_parts_of_a_message_are_joined():
     assert read_messages({"messages": [said("user", [])]}) == [Message("user", "")]
 
 
+# Calls of tools, which are text of the assistant
+
+FIND = {"name": "find", "arguments": '{"place": "Köln"}'}
+BOOK = {"name": "book", "arguments": {"nights": 2, "calm": True}}
+CALLS = [{"id": "call_1", "type": "function", "function": FIND}, {"id": "call_2", "function": BOOK}]
+FIND_TEXT = '{"name": "find", "arguments": "{\\"place\\": \\"Köln\\"}"}'
+BOOK_TEXT = '{"name": "book", "arguments": {"nights": 2, "calm": true}}'
+CALLING = [
+    ({"content": None, "tool_calls": CALLS[:1]}, FIND_TEXT),
+    ({"content": None, "tool_calls": CALLS}, f"{FIND_TEXT}\n{BOOK_TEXT}"),
+    ({"content": "Wait.", "tool_calls": CALLS}, f"Wait.\n{FIND_TEXT}\n{BOOK_TEXT}"),
+    ({"content": "", "function_call": BOOK}, BOOK_TEXT),
+    ({"tool_calls": [BOOK]}, BOOK_TEXT),
+    ({"content": "x", "tool_calls": [], "function_call": None}, "x"),
+    ({"content": None, "tool_calls": ["find"]}, '"find"'),
+]
+
+
+@pytest.mark.parametrize(("turn", "text"), CALLING)
+def test_a_call_is_learned_as_its_json(turn, text, tokenizer):
+    messages = [said("user", "Hi"), {"role": "assistant", **turn}, said("tool", "3", tool_call_id="call_1")]
+    learned = [segment.text for segment in CHAT.make_example({"messages": messages}).segments if segment.trained]
+    assert learned == [text]
+    ours = render(read_messages({"messages": messages}), MARKERS, trained=())
+    theirs = tokenizer.apply_chat_template(messages, chat_template=jinja_template(MARKERS), tokenize=False)
+    assert theirs == text_of(ours)
+
+
+def test_sharegpts_calls_are_turns_of_the_assistant():
+    turns = [{"from": "function_call", "value": BOOK_TEXT}, {"from": "observation", "value": "ok"}]
+    assert read_messages({"conversations": turns}) == [Message("assistant", BOOK_TEXT), Message("tool", "ok")]
+
+
 # Exchanges, of which the oldest go first where there is too much
 
 

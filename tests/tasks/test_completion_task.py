@@ -56,7 +56,7 @@ def test_an_empty_prompt_or_completion_is_an_example():
         ({"prompt": None, "completion": "x"}, "prompt", "None"),
         ({"prompt": "x"}, "completion", "None"),
         ({"prompt": "x", "completion": 5}, "completion", "5"),
-        ({"prompt": ["x"], "completion": "x"}, "prompt", "['x']"),
+        ({"prompt": ["x"], "completion": 5}, "prompt", "['x']"),
     ],
 )
 def test_what_is_no_text_is_refused(record, column, received):
@@ -64,6 +64,22 @@ def test_what_is_no_text_is_refused(record, column, received):
         COMPLETION.make_example(record)
     assert str(error.value) == (
         f"has no text in column '{column}'. Expected a string. Received: {received}. Mend or remove the record."
+    )
+
+
+@pytest.mark.parametrize(
+    ("record", "received"),
+    [
+        ({"prompt": ["x"], "completion": "y"}, "prompt=['x'], completion='y'"),
+        ({"prompt": "x" * 60, "completion": []}, f"prompt='{'x' * 39}, completion=[]"),
+    ],
+)
+def test_turns_beside_a_text_are_refused(record, received):
+    with pytest.raises(RecordError) as error:
+        COMPLETION.make_example(record)
+    assert str(error.value) == (
+        "has turns in one of prompt and completion and a text in the other. Expected two texts, or two lists of "
+        f"{{'role': ..., 'content': ...}}. Received: {received}. Write both alike."
     )
 
 

@@ -8,22 +8,27 @@ from typing import Any
 import datasets
 
 from tfft import __version__
+from tfft.data.compression import is_compressed
 from tfft.data.files import HUB, read_file
 from tfft.errors import DataError, TfftError
 from tfft.runtime import hash_files, hash_text
 
-WRITTEN_TOGETHER = 100  # records, which may be long documents, that stand in memory at once
+# Written together are so many records, or as many as are so many bytes. Opening the table reads the head of every batch
+# and the pages around it: were all batches small, that would bring the whole file into memory.
+FEWEST_TOGETHER, MOST_TOGETHER, BYTES_TOGETHER = 100, 10_000, 4 << 20
+COMPRESSION = 8  # bytes of text behind one of a compressed file, about
 
 # The name, the kind and the digest of each file. Tuples: lists would be taken for shards, and read one after another.
 Files = tuple[tuple[str, str, str], ...]
 
 
-def load_table(files: Files, features: datasets.Features) -> datasets.Dataset:
+def load_table(files: Files, features: datasets.Features, num_records: int) -> datasets.Dataset:
     """Reads files into one table, or finds the table that was made of the same bytes before.
 
     Args:
         files: Files that were checked.
         features: Columns and types that hold all of their records.
+        num_records: How many records all of them hold.
 
     Returns:
         The records, file after file; a column that a file lacks is filled with None.
@@ -39,7 +44,7 @@ def load_table(files: Files, features: datasets.Features) -> datasets.Dataset:
             features=features,
             gen_kwargs={"files": files, "columns": columns},
             fingerprint=hash_text(json.dumps(key)),
-            writer_batch_size=WRITTEN_TOGETHER,
+            writer_batch_size=_choose_together(files, num_records),
         )
     except datasets.exceptions.DatasetGenerationError as error:
         raise _explain(error.__cause__ or error, [name for name, _, _ in files]) from None
@@ -58,6 +63,18 @@ def _generate_rows(files: Files, columns: tuple[tuple[str, bool], ...]) -> Itera
         # What is written now is found by this hash ever after.
         if kind != HUB and hash_files([Path(name)]) != digest:
             raise DataError(f"{name} changed while it was read. Expected files at rest. Give the command again.")
+
+
+def _choose_together(files: Files, num_records: int) -> int:
+    """Chooses how many records to write together by the size of their files; the hub's own choice where one is its."""
+    if any(kind == HUB for _, kind, _ in files):
+        return datasets.config.DEFAULT_MAX_BATCH_SIZE
+    size = sum(_estimate_size(Path(name), kind) for name, kind, _ in files)
+    return max(FEWEST_TOGETHER, min(MOST_TOGETHER, BYTES_TOGETHER * num_records // max(size, 1)))
+
+
+def _estimate_size(path: Path, kind: str) -> int:
+    return path.stat().st_size * (COMPRESSION if is_compressed(path) or kind == "parquet" else 1)
 
 
 def _explain(cause: BaseException, names: list[str]) -> BaseException:

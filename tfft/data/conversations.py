@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from tfft.tasks.chat import ROLES, read_turns
 from tfft.tasks.task import Record
 
-READ_KEYS = {"role", "content", "weight", "from", "value"}
+# A tool answers the call before it, whatever its number.
+READ_KEYS = {"role", "content", "weight", "from", "value", "tool_calls", "function_call", "tool_call_id"}
 # After a turn of the first, one of these is in order; a tool speaks to the assistant.
 FOLLOWERS = {
     "": {"system", "user"},

@@ -1,14 +1,15 @@
 """A file of records by its name: how it is read, and the one door to all who read it."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfft.data.compression import OPENERS, open_plain, plain_ending
+from tfft.data.compression import OPENERS, plain_ending
 from tfft.data.csv_records import read_csv
 from tfft.data.hub_records import read_hub
 from tfft.data.json_records import read_json
-from tfft.data.lines import OnProblem, refuse
+from tfft.data.lines import OnProblem, decode_lines, refuse
 from tfft.data.table_records import FORMATS, read_table
 from tfft.data.text_records import read_text
 from tfft.errors import UsageError
@@ -39,7 +40,7 @@ ENDINGS = f"{', '.join(KINDS)}, or one of them with {', '.join(OPENERS)} behind 
 
 
 def find_kind(path: Path, text_records: str = "file") -> str:
-    """Tells how an existing file is read, by its name and, for JSON, by its first character.
+    """Tells how an existing file is read, by its name and, for JSON, by its first line.
 
     Args:
         path: The file.
@@ -60,7 +61,7 @@ def find_kind(path: Path, text_records: str = "file") -> str:
     kind = KINDS[ending]
     if kind == "text" and text_records == "line":
         return "lines"
-    return "jsonl" if kind == "json" and _first_character(path) == b"{" else kind
+    return "jsonl" if kind == "json" and _holds_lines(path) else kind
 
 
 def read_file(name: str, kind: str, on_problem: OnProblem = refuse) -> Iterator[dict[str, Any]]:
@@ -81,6 +82,16 @@ def read_file(name: str, kind: str, on_problem: OnProblem = refuse) -> Iterator[
     return read_table(Path(name), kind) if kind in FORMATS else READERS[kind](Path(name), kind, on_problem)
 
 
-def _first_character(path: Path) -> bytes:
-    with open_plain(path) as file:
-        return file.read(4096).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+def _holds_lines(path: Path) -> bool:
+    """Tells whether JSON is one object a line: the first line is an object, not the beginning of one, and not all."""
+    lines = filter(str.strip, decode_lines(path, lambda problem: None))
+    first, second = next(lines, "").strip(), next(lines, None)
+    if second is None or not first.startswith("{"):
+        return False
+    try:
+        json.loads(first)
+    except json.JSONDecodeError as error:
+        return error.pos < len(first)
+    except (ValueError, RecursionError):  # told when the line is read
+        return True
+    return True

@@ -1,4 +1,4 @@
-"""JSON as it stands: one array of objects or one object a line, checked as it is read, every value left what it is."""
+"""JSON as it stands: records in one array or one a line, checked as they are read, every value left what it is."""
 
 import json
 from collections.abc import Iterator
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfft.data.lines import BrokenLineError, OnProblem, decode_lines, line_of_record, refuse
+from tfft.data.nested_records import flatten_articles, unwrap
 from tfft.errors import DataError
 
 
@@ -14,13 +15,13 @@ def read_json(path: Path, kind: str, on_problem: OnProblem = refuse) -> Iterator
 
     Args:
         path: An existing file.
-        kind: "json" for one array of objects, "jsonl" for one object a line.
+        kind: "json" for one array of objects, or one object that holds them; "jsonl" for one object a line.
         on_problem: Is told of each line or record that cannot be read; if it returns, that one is left out.
 
     Raises:
-        DataError: It is not JSON, holds no record, or one that is no object.
+        DataError: It is not JSON, holds no record, or one that is no object, or several lists of records.
     """
-    return _read_json_lines(path, on_problem) if kind == "jsonl" else _read_json_array(path, on_problem)
+    return _read_json_lines(path, on_problem) if kind == "jsonl" else _read_json_document(path, on_problem)
 
 
 def _read_json_lines(path: Path, on_problem: OnProblem) -> Iterator[dict[str, Any]]:
@@ -56,7 +57,7 @@ def _parse_line(line: str, where: str, number: int) -> dict[str, Any]:
     return record
 
 
-def _read_json_array(path: Path, on_problem: OnProblem) -> Iterator[dict[str, Any]]:
+def _read_json_document(path: Path, on_problem: OnProblem) -> Iterator[dict[str, Any]]:
     try:
         records = json.loads("".join(decode_lines(path)), object_pairs_hook=_unique_keys)
     except (ValueError, RecursionError) as error:
@@ -65,12 +66,13 @@ def _read_json_array(path: Path, on_problem: OnProblem) -> Iterator[dict[str, An
             f"{where} is not JSON: {_reason(error)}. Expected one array of objects. "
             "Mend it; a file with one object a line is named .jsonl."
         ) from None
+    records = unwrap(records, path) if isinstance(records, dict) else records
     if not isinstance(records, list) or not records:
         raise DataError(
             f"{path} does not hold an array of records. Expected [{{...}}, ...]. "
             f"Received: {type(records).__name__}. Write the records as one array, or one a line in a .jsonl file."
         )
-    for index, record in enumerate(records):
+    for index, record in enumerate(flatten_articles(records)):
         where = line_of_record(path, "json", index)
         try:
             _check_record(where, record, index + 1)

@@ -15,6 +15,7 @@ from tfft.data.columns import rename, rename_columns, unite_types
 from tfft.data.files import HUB
 from tfft.data.lines import lines_of_records, refuse
 from tfft.data.sources import Source, find_files
+from tfft.data.turns import join_turns
 from tfft.errors import DataError, UsageError
 from tfft.runtime import hash_text
 
@@ -164,9 +165,11 @@ def read_records(
     )
     _warn_of_copies(files)
     rows = load_table(
-        tuple((file.name, file.kind, file.digest) for file in files), unite_types(held.features for _, held in contents)
+        tuple((file.name, file.kind, file.digest) for file in files),
+        unite_types(held.features for _, held in contents),
+        sum(file.num_records for file in files),
     )
-    return Records(rename_columns(rows, columns or {}), files)
+    return Records(join_turns(rename_columns(rows, columns or {})), files)
 
 
 def _check_files(

@@ -5,6 +5,9 @@ Example record (OpenAI's form, with `weight` 0 on a turn that is not to be learn
 
 ShareGPT's form is read too:
     {"conversations": [{"from": "human", "value": "Hello"}, {"from": "gpt", "value": "Hi there!"}]}
+
+A call of a tool is text that the assistant says, one line of JSON for each:
+    {"role": "assistant", "content": null, "tool_calls": [{"function": {"name": "find", "arguments": "{}"}}]}
 """
 
 import json
@@ -25,6 +28,7 @@ ROLES = {
     "bot": "assistant",
     "model": "assistant",
     "chatgpt": "assistant",
+    "function_call": "assistant",
     "tool": "tool",
     "function": "tool",
     "observation": "tool",
@@ -147,12 +151,23 @@ def _read_message(turn: Any, number: int) -> Message:
         )
     if isinstance(content, list):
         content = _join_parts(content)
+    calls = _write_calls(turn)
+    if calls and (content is None or isinstance(content, str)):
+        content = "\n".join([content, *calls] if content else calls)
     if not isinstance(content, str):
         raise RecordError(
             f"has a message {number} without text. Expected a string. Received: {content!r:.80}. "
             "Mend or remove the record."
         )
     return Message(ROLES[role], content, learned=turn.get("weight") != 0)
+
+
+def _write_calls(turn: dict[str, Any]) -> list[str]:
+    """Writes the tools that a turn calls, as the Jinja template does: names and arguments, without the calls' ids."""
+    calls = turn.get("tool_calls") or [turn.get("function_call")]
+    calls = calls if isinstance(calls, list) else [calls]
+    functions = [call.get("function") or call if isinstance(call, dict) else call for call in calls]
+    return [json.dumps(function, ensure_ascii=False) for function in functions if function]
 
 
 def _join_parts(parts: list[Any]) -> str | None:
@@ -170,7 +185,10 @@ def jinja_template(markers: dict[str, str]) -> str:
     return (
         f"{{%- set markers = {names} -%}}"
         "{%- for message in messages -%}"
-        "{{- markers[message['role']] + '\\n' + message['content'] -}}"
+        "{{- markers[message['role']] + '\\n' + (message['content'] or '') -}}"
+        "{%- for call in message['tool_calls'] or [message['function_call']] if call -%}"
+        "{{- '\\n' if message['content'] or not loop.first -}}{{- (call['function'] or call) | tojson -}}"
+        "{%- endfor -%}"
         "{{- eos_token if message['role'] == 'assistant' else '\\n\\n' -}}"
         "{%- endfor -%}"
         "{%- if add_generation_prompt -%}{{- markers['assistant'] + '\\n' -}}{%- endif -%}"

@@ -5,13 +5,14 @@ Example record:
 """
 
 from tfft.tasks.formatting import Formatting
-from tfft.tasks.task import Example, Record, Segment, Task, read_text
+from tfft.tasks.task import Example, Record, RecordError, Segment, Task, read_text
 
 
 def completion_task(formatting: Formatting) -> Task:
     """Builds the task with the separator of `formatting`, or with the user's own template."""
 
     def make_example(record: Record) -> Example:
+        _check_parts(record)
         prompt, completion = read_text(record, "prompt", empty=True), read_text(record, "completion", empty=True)
         return complete(prompt + formatting.separator, completion)
 
@@ -24,6 +25,16 @@ def completion_task(formatting: Formatting) -> Task:
         formatting=formatting,
         completion_columns=("completion",),
     )
+
+
+def _check_parts(record: Record) -> None:
+    prompt, completion = record.get("prompt"), record.get("completion")
+    if {type(prompt), type(completion)} == {list, str}:
+        raise RecordError(
+            "has turns in one of prompt and completion and a text in the other. Expected two texts, or two lists of "
+            f"{{'role': ..., 'content': ...}}. Received: prompt={prompt!r:.40}, completion={completion!r:.40}. "
+            "Write both alike."
+        )
 
 
 def complete(prompt: str, completion: str) -> Example:
