@@ -161,8 +161,8 @@ class FinetuneConfig:
     xla: bool = setting(False, "Compiles the steps with XLA, once for each shape of a batch.")
     strategy: str = setting(
         "auto",
-        "What a step's rows are shared out over; auto: all GPUs of this machine, or one device.",
-        choices=("auto", "one", "mirrored"),
+        "What a step's rows are shared out over; auto: a cluster's workers, this machine's GPUs or one device.",
+        choices=("auto", "one", "mirrored", "multi-worker"),
     )
     evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)
     save_every: str | None = setting(

@@ -13,6 +13,7 @@ from tfft.config import FinetuneConfig
 from tfft.errors import UsageError
 from tfft.models.run_folder import RunFolder
 from tfft.training import strategies
+from tfft.training.cluster import Cluster
 
 SCRIPT = """
 import os, signal, sys
@@ -127,6 +128,22 @@ def devices(monkeypatch):
 def test_auto_mirrors_over_several_gpus_alone(devices, strategy, names, chosen):
     devices(*names)
     assert strategies.choose_strategy(FinetuneConfig(strategy=strategy)) == (chosen or tf.distribute.get_strategy())
+
+
+def test_auto_joins_the_cluster_that_the_environment_tells_of(devices, monkeypatch):
+    devices("GPU:0", "GPU:1")
+    cluster = {"cluster": {"worker": ["a:1", "b:1"]}, "task": {"type": "worker", "index": 1}}
+    monkeypatch.setenv("TF_CONFIG", json.dumps(cluster))
+    monkeypatch.setattr(strategies, "join", lambda cluster: cluster)
+    joined = [strategies.choose_strategy(FinetuneConfig(strategy=name)) for name in ("auto", "multi-worker")]
+    assert joined == [Cluster(("a:1", "b:1"), 1)] * 2
+    assert strategies.choose_strategy(FinetuneConfig(strategy="one")) is tf.distribute.get_strategy()
+
+
+def test_a_cluster_that_is_not_there_is_one_line(monkeypatch):
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+    with pytest.raises(UsageError, match=r"^The environment tells of no other worker. .* pass --strategy auto\.$"):
+        strategies.choose_strategy(FinetuneConfig(strategy="multi-worker"))
 
 
 def test_one_mirror_serves_all_runs_of_a_process():

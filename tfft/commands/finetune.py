@@ -50,6 +50,8 @@ def finetune(records: tuple[str, ...], output: Path, find_learning_rate: bool, a
     from tfft.training.signals import left_on_signal
 
     finetuned = finetune_model(records, output, config)
+    if finetuned is None:  # the chief of the workers tells what came of it
+        return
     with left_on_signal():
         metrics = report_run(finetuned.run, finetuned.tuned, finetuned.validation_records, finetuned.validation_rows)
         finish(finetuned.run, metrics)

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 from safetensors.numpy import load_file
 
@@ -41,6 +42,10 @@ class Checkpoints:
         """Lists the checkpoints, the oldest first, whether they can be read or not."""
         return [read_checkpoint(folder) for folder in sorted(self.folder.glob("step-" + "[0-9]" * 8))]
 
+    def folder_of(self, step: int) -> Path:
+        """Names the folder of a step's state."""
+        return self.folder / f"step-{step:08d}"
+
     def newest(self) -> Checkpoint | None:
         """Finds the last state."""
         return next(reversed(self.all()), None)
@@ -70,7 +75,7 @@ class Checkpoints:
             OSError: The disk is full, or refuses; nothing is saved, and what was saved stays.
         """
         step = int(model.optimizer.iterations.numpy())
-        path = self.folder / f"step-{step:08d}"
+        path = self.folder_of(step)
         try:
             with write_folder(path) as folder:
                 _write_state(model, folder)
@@ -78,10 +83,7 @@ class Checkpoints:
                 sha256 = {file.name: hash_files([file]) for file in sorted(folder.iterdir())}
                 write_json(folder / FACTS_FILE, {**facts, "sha256": sha256})
         except WeightsError:
-            raise DivergedError(
-                f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
-                "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
-            ) from None
+            raise _not_finite(step) from None
         except OSError as error:
             told = f"{error.strerror}; step {step} is not saved, every checkpoint before it is whole"
             raise OSError(error.errno, told, str(path)) from error
@@ -133,6 +135,29 @@ class Checkpoints:
         # A whole one has been saved since.
         for corrupt in self.folder.glob(f"step-*{CORRUPT}"):
             shutil.rmtree(corrupt)
+
+
+class UnwrittenCheckpoints(Checkpoints):
+    """Those of a process beside the one that saves: it checks what is to be saved, and writes nothing."""
+
+    def save(
+        self, model: Model, metrics: dict[str, float], guards: dict[str, Any] | None = None, anchor: bool = True
+    ) -> None:
+        """Raises `DivergedError` where the one that saves does."""
+        if not all(np.isfinite(variable.numpy()).all() for variable in trained_variables(model).values()):
+            raise _not_finite(int(model.optimizer.iterations.numpy()))
+
+
+def saved_variables(model: Model) -> list[tf.Variable]:
+    """Lists what makes a model's state: what a checkpoint holds."""
+    return [*trained_variables(model).values(), *_state_variables(model).values()]
+
+
+def _not_finite(step: int) -> DivergedError:
+    return DivergedError(
+        f"The weights are not finite at step {step}, and are not saved. Expected finite numbers. "
+        "Every checkpoint is whole. Lower --learning-rate, or raise --warmup-fraction."
+    )
 
 
 def _write_state(model: Model, folder: Path) -> None:

@@ -11,7 +11,7 @@ from tfft.data.batching import evaluation_batches, training_batches
 from tfft.data.dealing import distribute
 from tfft.data.plans import Plan
 from tfft.errors import DivergedError
-from tfft.models.checkpoints import Checkpoint, Checkpoints
+from tfft.models.checkpoints import Checkpoint, Checkpoints, UnwrittenCheckpoints
 from tfft.models.loading import Model
 from tfft.models.run_folder import RunFolder
 from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
@@ -26,6 +26,7 @@ from tfft.training.rollback import roll_back
 from tfft.training.saving import SaveCheckpoints
 from tfft.training.signals import StopOnSignal, StoppedError
 from tfft.training.step_callback import every
+from tfft.training.workers import Workers
 from tfft.whole_files import clear_leftovers
 
 logger = logging.getLogger(__name__)
@@ -47,13 +48,15 @@ class Attempts:
         self, model: Model, plan: Plan, total_steps: int, monitor: str, config: FinetuneConfig, run: RunFolder
     ) -> None:
         self.model, self.plan, self.total_steps, self.config, self.run = model, plan, total_steps, config, run
-        self.strategy = model.distribute_strategy
-        self.checkpoints = Checkpoints(run.checkpoints, config.keep, monitor)
+        self.strategy, self.workers = model.distribute_strategy, Workers(model.distribute_strategy)
+        kind = Checkpoints if self.workers.is_chief else UnwrittenCheckpoints
+        self.checkpoints = kind(run.checkpoints, config.keep, monitor)
         self.micro_batches = MicroBatches(model, config, plan, run)
         self.guard = Guard(config.max_skipped, config.spike_factor, config.max_rollbacks)
         self._go_on()
         run.logs.mkdir(exist_ok=True)
         self.history = History(run.history_file, self.step, monitor)
+        self.history.rows = self.workers.from_chief(lambda: self.history.rows)
         self.events = EventLog(run.logs / "events.jsonl")
         self.events.write("started", step=self.step, total_steps=total_steps)
 
@@ -143,7 +146,7 @@ class Attempts:
             logger.info("Going on from step %d (%s).", self.step, newest.folder)
 
     def _restore_newest(self) -> Checkpoint | None:
-        newest = self.checkpoints.restore(self.model, reversed(self.checkpoints.all()))
+        newest = self.workers.restore(self.model, self.checkpoints, reversed(self.checkpoints.all()))
         if newest is not None:
             self.guard.restore(newest.guards)
         return newest
@@ -155,7 +158,9 @@ class Attempts:
 
     def _evaluation(self, watch: Watch, stopper: StopOnSignal) -> Evaluation:
         is_due = every(self.config.evaluate_every or self.plan.steps_per_epoch, self.total_steps)
-        recorders = make_recorders(self.run.logs, self.events, watch.samples and watch.samples.take)
+        recorders = []
+        if self.workers.is_chief:
+            recorders = make_recorders(self.run.logs, self.events, watch.samples and watch.samples.take)
         return Evaluation(None, is_due, [self.history.add, *recorders], [stopper], watch.bytes_per_token)
 
     def _saver(self) -> SaveCheckpoints:

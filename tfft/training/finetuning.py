@@ -1,7 +1,9 @@
 """The main job: from records to a run folder with a tuned model in it."""
 
+import contextlib
 import dataclasses
 import logging
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,9 +29,12 @@ from tfft.training.monitoring import Watch
 from tfft.training.objectives import make_dropout
 from tfft.training.optimizers import default_learning_rate
 from tfft.training.outset import Outset, set_out
+from tfft.training.precision import choose_precision
 from tfft.training.preparation import Preparation, count_cut
 from tfft.training.sampling import Samples
 from tfft.training.signals import left_on_signal
+from tfft.training.strategies import choose_strategy
+from tfft.training.workers import Workers, check_alike
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +58,7 @@ class Finetuned:
     validation_records: Records
 
 
-def finetune(sources: str | Path | Sequence[str], output: str | Path, config: FinetuneConfig) -> Finetuned:
+def finetune(sources: str | Path | Sequence[str], output: str | Path, config: FinetuneConfig) -> Finetuned | None:
     """Tunes a model on records, or goes on with a run that was interrupted.
 
     Args:
@@ -62,25 +67,47 @@ def finetune(sources: str | Path | Sequence[str], output: str | Path, config: Fi
         config: The settings.
 
     Returns:
-        The run, whose model is written; `finish` completes run.json.
+        The run, whose model is written; `finish` completes run.json. None on a worker that is not the chief of several.
 
     Raises:
         UsageError: A file or folder is not as it must be, or settings do not fit together.
         DataError: The records cannot be learned from.
         OutOfMemoryError: The device cannot hold a batch.
         DivergedError: The loss is not finite any more.
-        PreemptedError: A signal asked to stop; the state is saved.
+        PreemptedError: A signal asked to stop, or another worker is gone; the state is saved.
     """
-    output = Path(output)
+    workers = Workers(choose_strategy(config))  # before anything else of TensorFlow's: workers have to meet for it
+    if not workers.is_chief:
+        logging.getLogger("tfft").setLevel(logging.WARNING)
+    with workers.loss_told():
+        return _finetune(sources, Path(output), config, workers)
+
+
+def _finetune(
+    sources: str | Path | Sequence[str], output: Path, config: FinetuneConfig, workers: Workers
+) -> Finetuned | None:
+    precision = workers.from_chief(lambda: _settle_precision(output, config))
+    outset = set_out(sources, dataclasses.replace(config, precision=precision))
+    prepared, config = outset.prepared, outset.config
+    identity, files = {**dataclasses.asdict(config), **prepared.identity(config)}, prepared.files(config)
+    check_alike(workers, identity, files)
+    with contextlib.ExitStack() as stack:
+
+        def open_here() -> None:
+            stack.enter_context(claim(output))
+            open_run(output, identity, files, config, outset.total_steps)
+
+        workers.from_chief(open_here)
+        # What another worker notes for itself is gone with it.
+        path = output if workers.is_chief else Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        tuned = _tune(RunFolder(path), outset, workers)
+    return tuned and Finetuned(RunFolder(output), tuned, prepared.validation_rows, prepared.validation_records)
+
+
+def _settle_precision(output: Path, config: FinetuneConfig) -> str:
     check_output(output, config)
     before = RunFolder(output).read_manifest().get("identity", {}).get("precision")
-    outset = set_out(sources, config, before)
-    prepared, config = outset.prepared, outset.config
-    identity = {**dataclasses.asdict(config), **prepared.identity(config)}
-    with claim(output):
-        run = open_run(output, identity, prepared.files(config), config, outset.total_steps)
-        tuned = _tune(run, outset)
-    return Finetuned(run, tuned, prepared.validation_rows, prepared.validation_records)
+    return choose_precision(config.precision, before)
 
 
 def finish(run: RunFolder, metrics: dict) -> None:
@@ -88,7 +115,7 @@ def finish(run: RunFolder, metrics: dict) -> None:
     run.write_manifest(status=FINISHED, metrics=metrics)
 
 
-def _tune(run: RunFolder, outset: Outset) -> TunedModel:
+def _tune(run: RunFolder, outset: Outset, workers: Workers) -> TunedModel | None:
     prepared = outset.prepared
     with outset.strategy.scope():
         model, config = build_learner(prepared, outset.config)
@@ -105,6 +132,8 @@ def _tune(run: RunFolder, outset: Outset) -> TunedModel:
     watch = Watch(_measure_tokens(prepared), Samples(tuned, outset.prompts) if outset.prompts else None)
     facts = fit(model, prepared.rows, prepared.validation_rows, config, run, outset.objective, watch)
     run.write_manifest(**facts)
+    if not workers.is_chief:
+        return None
     with left_on_signal():
         if adapted_layers(model):
             save_adapter(model, run.adapter, name_base(config.model))

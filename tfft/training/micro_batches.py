@@ -8,6 +8,7 @@ from tfft.errors import OutOfMemoryError
 from tfft.models.loading import Model
 from tfft.models.run_folder import RunFolder
 from tfft.training.memory import GIB, advise, choose_micro_batch_size, estimate_memory, free_memory
+from tfft.training.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -24,10 +25,8 @@ class MicroBatches:
 
     def __init__(self, model: Model, config: FinetuneConfig, plan: Plan, run: RunFolder | None = None) -> None:
         self.model, self.config, self.plan, self.run = model, config, plan, run
-        if config.micro_batch_size != "auto":
-            self._set(min(int(config.micro_batch_size), config.batch_size))
-        else:
-            self._set(self._find_before() or self._choose())
+        self.workers = Workers(model.distribute_strategy)
+        self._set(self.workers.from_chief(self._decide))
 
     @property
     def size(self) -> int:
@@ -49,6 +48,11 @@ class MicroBatches:
                 f"The device has no memory left for one row: {problem.splitlines()[0][:200]}. Expected it to fit. "
                 f"{whole}{advise(self.model, self.config, self.plan.widest)}"
             )
+        if self.workers.are_several:  # the others wait for the sums of this step, and cannot be called off
+            raise OutOfMemoryError(
+                f"A device of this worker has no memory left for {self.size} rows: {problem.splitlines()[0][:200]}. "
+                f"Every checkpoint is whole. Pass all workers --micro-batch-size {-(-self.size // 2)} to go on."
+            )
         before = self.size
         self._set(-(-before // 2))
         logger.warning(
@@ -56,6 +60,11 @@ class MicroBatches:
             before,
             self.size,
         )
+
+    def _decide(self) -> int:
+        if self.config.micro_batch_size != "auto":
+            return min(int(self.config.micro_batch_size), self.config.batch_size)
+        return self._find_before() or self._choose()
 
     def _find_before(self) -> int | None:
         has_steps = self.run and any(self.run.checkpoints.glob("step-*"))

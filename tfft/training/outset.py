@@ -44,20 +44,19 @@ class Outset:
     total_steps: int
 
 
-def set_out(sources: str | Path | Sequence[str], config: FinetuneConfig, precision_before: str | None = None) -> Outset:
+def set_out(sources: str | Path | Sequence[str], config: FinetuneConfig) -> Outset:
     """Sets the process up to train, and does all that needs no model.
 
     Args:
         sources: Files of records, folders, patterns or hub names; PATH=WEIGHT gives one of several a weight.
         config: The settings.
-        precision_before: The format that the run to go on with was begun in, or None.
 
     Raises:
         UsageError: A file is not there, or settings do not fit together.
         DataError: The records cannot be learned from.
     """
-    config = dataclasses.replace(config, precision=choose_precision(config.precision, precision_before))
-    strategy = choose_strategy(config)
+    strategy = choose_strategy(config)  # before a product is timed: workers have to meet first
+    config = dataclasses.replace(config, precision=choose_precision(config.precision))
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)
     objective = make_objective(config, prepared.task, prepared.labels, prepared.rows)

@@ -7,6 +7,7 @@ from tfft.models.checkpoints import Checkpoints
 from tfft.models.loading import Model
 from tfft.training.guards import Guard
 from tfft.training.history import History
+from tfft.training.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -31,8 +32,9 @@ def roll_back(model: Model, checkpoints: Checkpoints, history: History, guard: G
         DivergedError: There were as many rollbacks as there may be, or there is nothing to go back to.
     """
     diverged_at = int(model.optimizer.iterations.numpy())
+    workers = Workers(model.distribute_strategy)
     anchors = [checkpoint for checkpoint in reversed(checkpoints.all()) if checkpoint.anchor]
-    if guard.is_spent or (anchor := checkpoints.restore(model, anchors)) is None:
+    if guard.is_spent or (anchor := workers.restore(model, checkpoints, anchors)) is None:
         raise DivergedError(f"{error} {_tell(guard)}") from None
     checkpoints.drop_after(anchor.step)
     history.forget_after(anchor.step)

@@ -8,6 +8,7 @@ from tfft.models.checkpoints import Checkpoints
 from tfft.training.guards import Guard
 from tfft.training.history import History
 from tfft.training.step_callback import StepCallback
+from tfft.training.workers import Workers
 
 
 class SaveCheckpoints(StepCallback):
@@ -44,7 +45,7 @@ class SaveCheckpoints(StepCallback):
         is_best = "validation_loss" in self.history.measured(self.step) and not self.history.evaluations_since_best()
         if self.is_due(self.step) or is_best:
             self._save(anchor=self.guard.is_calm)
-        elif self.seconds is not None and time.monotonic() - self.last_save >= self.seconds:
+        elif self.seconds is not None and self._is_time():
             self._save(anchor=False)
 
     def save_now(self) -> Path:
@@ -52,7 +53,10 @@ class SaveCheckpoints(StepCallback):
         newest = self.checkpoints.newest()
         if newest is None or newest.step != self.step:
             self._save(anchor=False)
-        return self.checkpoints.newest().folder
+        return self.checkpoints.folder_of(self.step)
+
+    def _is_time(self) -> bool:
+        return Workers(self.model.distribute_strategy).any(time.monotonic() - self.last_save >= self.seconds)
 
     def _save(self, anchor: bool) -> None:
         self.checkpoints.save(self.model, self.history.measured(self.step), self.guard.state(), anchor)

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from tfft.errors import PreemptedError
 from tfft.training.saving import SaveCheckpoints
 from tfft.training.step_callback import StepCallback
+from tfft.training.workers import Workers
 
 
 class StoppedError(Exception):
@@ -16,6 +17,8 @@ class StoppedError(Exception):
 
 class StopOnSignal(StepCallback):
     """Answers SIGTERM and Ctrl-C within its `with`; a second Ctrl-C ends the process at once.
+
+    One that comes to one of several workers is answered by all of them, at the same step.
 
     Raises:
         StoppedError: After the training step or the evaluation batch in hand.
@@ -37,7 +40,7 @@ class StopOnSignal(StepCallback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Leaves the fit if a signal came."""
-        if self.received is not None:
+        if Workers(self.model.distribute_strategy).any(self.received is not None):
             raise StoppedError
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
@@ -50,9 +53,10 @@ class StopOnSignal(StepCallback):
         Raises:
             PreemptedError: Always.
         """
-        folder = saver.save_now()
+        folder = Workers(self.model.distribute_strategy).from_chief(lambda: str(saver.save_now()))
+        cause = self.received.name if self.received else "a signal to another worker"
         raise PreemptedError(
-            f"Stopped by {self.received.name} after step {self.step}, which is saved in {folder}. "
+            f"Stopped by {cause} after step {self.step}, which is saved in {folder}. "
             "Run the same command again to go on."
         ) from None
 

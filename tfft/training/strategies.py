@@ -1,26 +1,27 @@
-"""What shares a step's rows out: one device, or all devices of this machine; the weights are the same."""
+"""What shares a step's rows out: one device, all of this machine or several machines; the weights are the same."""
 
 import functools
+import os
 
 import tensorflow as tf
 
 from tfft.config import FinetuneConfig
 from tfft.errors import UsageError
+from tfft.training.cluster import Cluster, read_cluster
 
 
 def choose_strategy(config: FinetuneConfig) -> tf.distribute.Strategy:
-    """Makes what `--strategy` names, for models to be built in its scope; "auto" mirrors where there are several GPUs.
+    """Makes what `--strategy` names, for models to be built in its scope.
+
+    "auto" joins a cluster where the environment tells of one, and else mirrors where there are several GPUs.
 
     Args:
         config: The settings.
 
     Raises:
-        UsageError: Several devices are to run what XLA compiles for one.
+        UsageError: There is no such cluster, or several devices are to run what XLA compiles for one.
     """
-    devices, name = list_devices(), config.strategy
-    if name == "auto":
-        name = "mirrored" if "GPU" in devices[0] and len(devices) > 1 else "one"
-    strategy = tf.distribute.get_strategy() if name == "one" else mirror(devices)
+    strategy = _make_strategy(config.strategy)
     if config.xla and strategy.num_replicas_in_sync > 1:
         raise UsageError(
             "XLA compiles the steps of one device alone. "
@@ -28,6 +29,21 @@ def choose_strategy(config: FinetuneConfig) -> tf.distribute.Strategy:
             "Pass --strategy one, or leave --xla out."
         )
     return strategy
+
+
+def _make_strategy(name: str) -> tf.distribute.Strategy:
+    cluster = read_cluster(os.environ) if name in ("auto", "multi-worker") else None
+    if cluster:
+        return join(cluster)
+    if name == "multi-worker":
+        raise UsageError(
+            "The environment tells of no other worker. Expected TF_CONFIG, as of a TFJob, or srun with several tasks. "
+            "Received: --strategy='multi-worker'. Start it there, or pass --strategy auto."
+        )
+    devices = list_devices()
+    if name == "one" or (name == "auto" and not ("GPU" in devices[0] and len(devices) > 1)):
+        return tf.distribute.get_strategy()
+    return mirror(devices)
 
 
 def list_devices() -> tuple[str, ...]:
@@ -42,3 +58,13 @@ def mirror(devices: tuple[str, ...]) -> tf.distribute.MirroredStrategy:
     # Devices that are parts of one CPU gain nothing by a ring.
     reduction = None if "GPU" in devices[0] else tf.distribute.ReductionToOneDevice()
     return tf.distribute.MirroredStrategy(devices, cross_device_ops=reduction)
+
+
+@functools.cache  # a process joins once
+def join(cluster: Cluster) -> tf.distribute.MultiWorkerMirroredStrategy:
+    """Waits for all workers of a cluster, and makes what keeps a copy of the model on each device of each of them."""
+    spec = tf.train.ClusterSpec({"worker": list(cluster.workers)})
+    resolver = tf.distribute.cluster_resolver.SimpleClusterResolver(
+        spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
+    )
+    return tf.distribute.MultiWorkerMirroredStrategy(resolver)
