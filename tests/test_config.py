@@ -65,7 +65,7 @@ REFUSED = [
     ("average_decay", -0.1, "a number of at least 0"),
     ("average_decay", 1.0, "a number of at most 0.99999"),
     ("precision", "float64", "one of auto, float32, bfloat16, float16"),
-    ("strategy", "horovod", "one of auto, one, mirrored, multi-worker"),
+    ("strategy", "horovod", "one of auto, one, mirrored, multi-worker, tpu"),
     ("evaluate_every", 0, "a number of at least 1"),
     ("save_every", "0", "steps, as 500, or minutes, as 10min"),
     ("save_every", "10 hours", "steps, as 500, or minutes, as 10min"),

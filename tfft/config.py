@@ -162,7 +162,7 @@ class FinetuneConfig:
     strategy: str = setting(
         "auto",
         "What a step's rows are shared out over; auto: a cluster's workers, this machine's GPUs or one device.",
-        choices=("auto", "one", "mirrored", "multi-worker"),
+        choices=("auto", "one", "mirrored", "multi-worker", "tpu"),
     )
     evaluate_every: int | None = setting(None, "Steps between evaluations; default: every epoch.", least=1)
     save_every: str | None = setting(

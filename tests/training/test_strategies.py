@@ -146,6 +146,14 @@ def test_a_cluster_that_is_not_there_is_one_line(monkeypatch):
         strategies.choose_strategy(FinetuneConfig(strategy="multi-worker"))
 
 
+@pytest.mark.parametrize("name", ["local", ""])
+def test_a_tpu_that_is_not_there_is_one_line(monkeypatch, name):
+    monkeypatch.setenv("TPU_NAME", name)
+    told = f"^No TPU can be reached: [^\\n]* Received: TPU_NAME='{name}'. Start it there, or pass --strategy auto.$"
+    with pytest.raises(UsageError, match=told):
+        strategies.choose_strategy(FinetuneConfig(strategy="tpu"))
+
+
 def test_one_mirror_serves_all_runs_of_a_process():
     assert strategies.mirror(("CPU:0",)) is strategies.mirror(("CPU:0",))
 

@@ -91,11 +91,12 @@ class TokenWeightedSteps:
             recompute: As of `run_blocks`.
             xla: Whether XLA compiles the steps, once for each shape of a batch; then no shape hangs on what is learned.
         """
-        super().compile(optimizer=optimizer, loss=None, jit_compile=xla)
+        on_tpu = isinstance(self.distribute_strategy, tf.distribute.TPUStrategy)  # which compiles them by itself
+        super().compile(optimizer=optimizer, loss=None, jit_compile=xla and not on_tpu)
         # Keras wraps it for half precision, in what counts no step that it leaves out and keeps its scale to itself.
         self.optimizer = optimizer
         self.loss_scale = LossScale(dynamic=self.compute_dtype == "float16")
-        self.seed, self.objective, self.static_shapes = seed, objective, xla
+        self.seed, self.objective, self.static_shapes = seed, objective, xla or on_tpu
         self.micro_batch_size, self.recompute = micro_batch_size, recompute
         self.loss_mean, self.accuracy_mean = WeightedMean("loss"), WeightedMean("accuracy")
         self.means_beside = [WeightedMean("language_modeling_loss")] if objective.language_modeling_weight else []

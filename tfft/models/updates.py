@@ -43,5 +43,9 @@ def update_if_finite(
         is_finite = strategy.experimental_local_results(finite)[0]
         tf.cond(is_finite, lambda: strategy.extended.call_for_each_replica(update, args=(gradients,)), skip)
 
-    replica.merge_call(update_all, args=([gradient for gradient, _ in pairs], finite))
+    gradients = [gradient for gradient, _ in pairs]
+    if isinstance(replica.strategy, tf.distribute.TPUStrategy):  # whose optimizers merge nothing
+        tf.cond(finite, lambda: update(gradients), skip)
+    else:
+        replica.merge_call(update_all, args=(gradients, finite))
     return finite

@@ -7,11 +7,12 @@ import tensorflow as tf
 import tf_keras as keras
 
 from tfft.config import FinetuneConfig, parse_interval
-from tfft.data.batching import evaluation_batches, training_batches
-from tfft.data.dealing import distribute
-from tfft.data.plans import Plan
+from tfft.data.batching import feed, row_lengths, training_batches
+from tfft.data.dealing import Frame, distribute
+from tfft.data.plans import EvaluationPlan, Plan
 from tfft.errors import DivergedError
 from tfft.models.checkpoints import Checkpoint, Checkpoints, UnwrittenCheckpoints
+from tfft.models.gpt2 import GPT2MultiLabelClassifier
 from tfft.models.loading import Model
 from tfft.models.run_folder import RunFolder
 from tfft.training.callbacks import EarlyStopping, Evaluation, MetricSums
@@ -107,7 +108,11 @@ class Attempts:
             if self._is_owed(evaluation):
                 keras.callbacks.CallbackList(after_step, model=self.model).on_train_batch_end(0)
             if self._is_to_train():
-                batches = distribute(training_batches(rows, self.plan, self.step, self.total_steps), self.strategy)
+                batches = self._distribute(
+                    training_batches(rows, self.plan, self.step, self.total_steps),
+                    self.config.batch_size,
+                    self.plan.widest,
+                )
                 callbacks = [MetricSums(), self.guard, Progress(self.plan, self.total_steps), *after_step]
                 self._fit(batches, callbacks)
         except DivergedError as error:
@@ -154,7 +159,15 @@ class Attempts:
     def _validation(self, rows: datasets.Dataset) -> tuple[tf.data.Dataset, int]:
         # What a replica has memory for in a step, it has in an evaluation.
         batch_size = self.micro_batches.size * self.strategy.num_replicas_in_sync
-        return distribute(evaluation_batches(rows, batch_size)[0], self.strategy), -(-len(rows) // batch_size)
+        plan = EvaluationPlan(row_lengths(rows), batch_size)
+        batches = feed(rows, plan.batch, 0, plan.num_batches)
+        return self._distribute(batches, batch_size, plan.batch(0).width), plan.num_batches
+
+    def _distribute(self, batches: tf.data.Dataset, batch_size: int, width: int) -> tf.data.Dataset:
+        several = isinstance(self.model, GPT2MultiLabelClassifier)
+        frame = Frame(batch_size, width, self.model.config.num_labels if several else None)
+        on_tpu = isinstance(self.strategy, tf.distribute.TPUStrategy)
+        return distribute(batches, self.strategy, frame if on_tpu else None)
 
     def _evaluation(self, watch: Watch, stopper: StopOnSignal) -> Evaluation:
         is_due = every(self.config.evaluate_every or self.plan.steps_per_epoch, self.total_steps)

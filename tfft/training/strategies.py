@@ -1,4 +1,4 @@
-"""What shares a step's rows out: one device, all of this machine or several machines; the weights are the same."""
+"""What shares a step's rows out: one device, all of a machine, several machines or a TPU; the weights are the same."""
 
 import functools
 import os
@@ -19,10 +19,11 @@ def choose_strategy(config: FinetuneConfig) -> tf.distribute.Strategy:
         config: The settings.
 
     Raises:
-        UsageError: There is no such cluster, or several devices are to run what XLA compiles for one.
+        UsageError: There is no such cluster or TPU, or several devices are to run what XLA compiles for one.
     """
     strategy = _make_strategy(config.strategy)
-    if config.xla and strategy.num_replicas_in_sync > 1:
+    on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)  # which XLA compiles for anyway
+    if config.xla and strategy.num_replicas_in_sync > 1 and not on_tpu:
         raise UsageError(
             "XLA compiles the steps of one device alone. "
             f"Received: --xla --strategy={config.strategy!r} with {strategy.num_replicas_in_sync} devices. "
@@ -40,6 +41,8 @@ def _make_strategy(name: str) -> tf.distribute.Strategy:
             "The environment tells of no other worker. Expected TF_CONFIG, as of a TFJob, or srun with several tasks. "
             "Received: --strategy='multi-worker'. Start it there, or pass --strategy auto."
         )
+    if name == "tpu":
+        return connect_tpu()
     devices = list_devices()
     if name == "one" or (name == "auto" and not ("GPU" in devices[0] and len(devices) > 1)):
         return tf.distribute.get_strategy()
@@ -68,3 +71,22 @@ def join(cluster: Cluster) -> tf.distribute.MultiWorkerMirroredStrategy:
         spec, task_type="worker", task_id=cluster.index, rpc_layer="grpc"
     )
     return tf.distribute.MultiWorkerMirroredStrategy(resolver)
+
+
+@functools.cache  # it is set up once
+def connect_tpu() -> tf.distribute.TPUStrategy:
+    """Sets up the TPU that TPU_NAME names, or that of this machine.
+
+    Raises:
+        UsageError: It cannot be reached.
+    """
+    name = os.environ.get("TPU_NAME", "local")
+    try:
+        return tf.distribute.TPUStrategy(tf.distribute.cluster_resolver.TPUClusterResolver.connect(name))
+    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+        problem = str(error).splitlines()[0][:200].rstrip(". ")
+        raise UsageError(
+            f"No TPU can be reached: {problem}. Expected the machine of a TPU, and the "
+            f"tensorflow that knows it, or its name in TPU_NAME. Received: TPU_NAME={name!r}. "
+            "Start it there, or pass --strategy auto."
+        ) from None
