@@ -80,10 +80,10 @@ def connect_tpu() -> tf.distribute.TPUStrategy:
     Raises:
         UsageError: It cannot be reached.
     """
-    name = os.environ.get("TPU_NAME", "local")
+    name = os.environ.get("TPU_NAME") or "local"
     try:
         return tf.distribute.TPUStrategy(tf.distribute.cluster_resolver.TPUClusterResolver.connect(name))
-    except (tf.errors.OpError, ValueError, RuntimeError) as error:
+    except (tf.errors.OpError, OSError, ValueError, RuntimeError) as error:
         problem = str(error).splitlines()[0][:200].rstrip(". ")
         raise UsageError(
             f"No TPU can be reached: {problem}. Expected the machine of a TPU, and the "
