@@ -2,7 +2,7 @@ import datasets
 import numpy as np
 import pytest
 
-from tfft.data.rows import BATCH_BYTES, BATCH_ROWS, choose_batch_size, read_lengths, read_numbers
+from tfft.data.rows import BATCH_BYTES, BATCH_ROWS, choose_batch_size, read_lengths, read_numbers, read_rows
 
 LISTS = [[0] * (number % 7) for number in range(100)]
 
@@ -49,3 +49,11 @@ def test_no_row_becomes_a_table_of_its_own(rows, monkeypatch):
 def test_long_rows_are_worked_on_a_few_at_a_time(num_rows, num_bytes, expected):
     rows = datasets.Dataset.from_dict({"text": ["x" * num_bytes] * num_rows})
     assert choose_batch_size(rows) == expected
+
+
+def test_rows_are_read_in_their_order_with_the_columns_they_have():
+    rows = datasets.Dataset.from_dict({"id": range(3000), "text": [f"{number}" for number in range(3000)]})
+    chosen = rows.select(range(2999, -1, -2))
+    expected = [{"text": f"{number}"} for number in range(2999, -1, -2)]
+    assert list(read_rows(chosen, ("text", "label"))) == expected
+    assert next(read_rows(rows, ("text", "id"))) == {"id": 0, "text": "0"}

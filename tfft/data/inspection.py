@@ -13,10 +13,9 @@ from tfft.data.duplicates import NearDuplicates, find_conflicts, find_leaked, fi
 from tfft.data.encoding import find_label_problem
 from tfft.data.findings import KEPT_PLACES, Finding, Tally, make_finding, shorten_reason
 from tfft.data.lines import BrokenLineError, count_blank_lines
-from tfft.data.mapped_memory import releasing
 from tfft.data.mojibake import is_misread
 from tfft.data.records import Records
-from tfft.data.rows import choose_batch_size
+from tfft.data.rows import read_rows
 from tfft.data.token_counts import TokenCounts
 from tfft.errors import DataError
 from tfft.tasks.classification import order_labels
@@ -57,7 +56,7 @@ def inspect_records(
         near: Whether to look for near duplicates, which takes longer than all else together.
     """
     walk = _Walk(task, tuple(special_tokens), tuple(labels), NearDuplicates() if near else None)
-    for index, record in enumerate(_read(records, task)):
+    for index, record in enumerate(read_rows(records.rows, task.readable_columns)):
         walk.look_at(index, record)
     walk.look_back()
     unread = [name for name in records.rows.column_names if name not in task.readable_columns]
@@ -69,13 +68,6 @@ def inspect_records(
         classes=dict(walk.classes),
         sides=tuple(walk.sides),
     )
-
-
-def _read(records: Records, task: Task) -> Iterator[Record]:
-    names = [name for name in records.rows.column_names if name in task.readable_columns]
-    for batch in releasing(records.rows.select_columns(names).iter(choose_batch_size(records.rows)), between=8):
-        for values in zip(*batch.values(), strict=True):
-            yield dict(zip(batch, values, strict=True))
 
 
 @dataclass

@@ -14,10 +14,9 @@ from transformers import GPT2Config, GPT2TokenizerFast
 from tfft.config import FinetuneConfig
 from tfft.data.encoding import Encoder
 from tfft.data.inspection import inspect_tokens
-from tfft.data.mapped_memory import releasing
 from tfft.data.mixing import mix
 from tfft.data.records import Records
-from tfft.data.rows import read_numbers
+from tfft.data.rows import read_numbers, read_rows
 from tfft.data.sources import parse_sources
 from tfft.data.splitting import divide, hold_out
 from tfft.data.token_counts import count_tokens
@@ -197,8 +196,7 @@ def choose_held_out(checked: Checked, config: FinetuneConfig) -> np.ndarray:
 
 def _read_classes(checked: Checked) -> Iterator[str | None]:
     """Reads the class of every record; of several the rarest, which a share drawn by another would soonest miss."""
-    names = [name for name in checked.task.label_columns if name in checked.records.rows.column_names]
-    for record in checked.records.rows.select_columns(names):
+    for record in read_rows(checked.records.rows, checked.task.label_columns):
         yield min(name_labels(read_label(record)) or (None,), key=lambda name: checked.classes.get(name, 0))
 
 
@@ -206,7 +204,7 @@ def learn_tokenizer(records: Records, held_out: np.ndarray, task: Task, architec
     """Trains the tokenizer of a model from scratch on the records that are not held out."""
     learned = np.setdiff1d(np.arange(len(records.rows)), held_out)
     rows = records.rows.select(learned, keep_in_memory=True)
-    texts = (segment.text for row in releasing(rows, between=1000) for segment in _read_segments(row, task))
+    texts = (segment.text for row in read_rows(rows, task.readable_columns) for segment in _read_segments(row, task))
     return train_tokenizer(texts, architecture.vocab_size, architecture.n_positions)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from tfft.config import FinetuneConfig
 from tfft.data.records import Records
-from tfft.data.rows import choose_batch_size
+from tfft.data.rows import read_rows
 from tfft.errors import UsageError
 from tfft.tasks.classification import allow_several, is_multi_label, read_label
 from tfft.tasks.formatting import MARKERS, Formatting
@@ -46,13 +46,7 @@ def choose_layout(config: FinetuneConfig, records: Records) -> Task:
 
 def hold_lists(records: Records, task: Task) -> bool:
     """Tells whether any of the records has a list of labels."""
-    names = [name for name in task.label_columns if name in records.rows.column_names]
-    labels = records.rows.select_columns(names)
-    for batch in labels.iter(choose_batch_size(labels)):
-        rows = (dict(zip(batch, values, strict=True)) for values in zip(*batch.values(), strict=True))
-        if is_multi_label(map(read_label, rows)):
-            return True
-    return False
+    return is_multi_label(map(read_label, read_rows(records.rows, task.label_columns)))
 
 
 def find_separator(records: Records) -> str:
