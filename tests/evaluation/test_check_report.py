@@ -73,6 +73,12 @@ def test_the_page_tells_all_and_points_nowhere(page):
     assert not re.search(r"https?://|url\(|@import|\bsrc=|<script", source)
 
 
+def test_what_is_learned_is_told_of_texts_and_of_classes(page):
+    assert "read, to learn the classes" in page()
+    assert "1,234 learned an epoch" in page(classes={})
+    assert re.findall(r"\bfindings?\b(?=<)", page(findings=RESULT["findings"][:1])) == ["finding", "findings"]
+
+
 def test_no_record_is_trusted(page):
     source = page([SeenExample("Line 1", (("<script>", True), ("a\n", False)), label="<u>")])
     assert not re.search(r"<script|<img|<b>\"|Line 0 of <b>|<u>", source)

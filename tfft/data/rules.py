@@ -99,7 +99,7 @@ RULES = {
     "over-long": Rule("notes", "record{s} longer than a row", "See what is cut, --sequence-length and --overflow."),
     "e-mail": Rule("notes", "record{s} with an e-mail address", "Remove the addresses that are private."),
     "unread-columns": Rule(
-        "notes", "column{s} not read by the task", "Rename one that is meant: --column text=COLUMN."
+        "notes", "column{s} not read by the task", "Rename one that is meant: --column NAME=COLUMN."
     ),
     "blank-lines": Rule("notes", "blank line{s}", "Nothing: they are no records."),
 }

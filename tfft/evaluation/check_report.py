@@ -40,14 +40,15 @@ def _figures(result: dict[str, Any]) -> str:
     several = ", several classes a record" if result["multi_label"] else ""
     figures = [("Records", number(result["rows"]), f"task {escape(result['task'])}{several}")]
     if lengths:
+        learned = f"{number(result['truncation']['learned_tokens'])} learned an epoch"
         figures += [
-            ("Tokens", number(lengths["total"]), f"{number(result['truncation']['learned_tokens'])} learned an epoch"),
+            ("Tokens", number(lengths["total"]), "read, to learn the classes" if result["classes"] else learned),
             ("Median length", number(int(lengths["median"])), "tokens"),
             ("Longest", number(lengths["max"]), "tokens"),
         ]
     figures += [
-        ("Spoil training", number(severities.count("spoils")), "findings"),
-        ("Warn", number(severities.count("warns")), "findings"),
+        (name, number(severities.count(severity)), "finding" if severities.count(severity) == 1 else "findings")
+        for name, severity in (("Spoil training", "spoils"), ("Warn", "warns"))
     ]
     return make_figures(figures)
 
