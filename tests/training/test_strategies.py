@@ -140,6 +140,15 @@ def test_auto_joins_the_cluster_that_the_environment_tells_of(devices, monkeypat
     assert strategies.choose_strategy(FinetuneConfig(strategy="one")) is tf.distribute.get_strategy()
 
 
+def test_one_process_by_itself_joins_nothing(devices, monkeypatch):
+    devices("GPU:0", "GPU:1")
+    monkeypatch.setenv("TF_CONFIG", "not even read")
+    assert strategies.choose_strategy_alone(FinetuneConfig()) == ("GPU:0", "GPU:1")
+    for strategy in ("multi-worker", "tpu"):
+        with pytest.raises(UsageError, match=f"Received: --strategy='{strategy}'. Pass --strategy one"):
+            strategies.choose_strategy_alone(FinetuneConfig(strategy=strategy))
+
+
 def test_a_cluster_that_is_not_there_is_one_line(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UsageError, match=r"^The environment tells of no other worker. .* pass --strategy auto\.$"):

@@ -87,7 +87,7 @@ def _finetune(
     sources: str | Path | Sequence[str], output: Path, config: FinetuneConfig, workers: Workers
 ) -> Finetuned | None:
     precision = workers.from_chief(lambda: _settle_precision(output, config))
-    outset = set_out(sources, dataclasses.replace(config, precision=precision))
+    outset = set_out(sources, dataclasses.replace(config, precision=precision), workers.strategy)
     prepared, config = outset.prepared, outset.config
     identity, files = {**dataclasses.asdict(config), **prepared.identity(config)}, prepared.files(config)
     check_alike(workers, identity, files)

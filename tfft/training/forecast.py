@@ -23,6 +23,7 @@ from tfft.training.fitting import check_embeddings, compile_learner
 from tfft.training.memory import GIB, advise, estimate_memory, free_memory
 from tfft.training.micro_batches import MicroBatches
 from tfft.training.outset import set_out
+from tfft.training.strategies import choose_strategy_alone
 from tfft.training.timing import Clock, Timing, time_batches
 
 BYTES_OF_WEIGHT = 4  # in the model that a run leaves
@@ -41,7 +42,7 @@ class Forecast:
     """
 
     def __init__(self, sources: str | Path | Sequence[str], config: FinetuneConfig) -> None:
-        outset = set_out(sources, config)
+        outset = set_out(sources, config, choose_strategy_alone(config))
         self.strategy, self.prepared = outset.strategy, outset.prepared
         self.plan, self.total_steps = outset.plan, outset.total_steps
         self.free_memory, self.on_cpu = free_memory()  # before the model takes its part

@@ -18,7 +18,6 @@ from tfft.training.objectives import make_objective
 from tfft.training.precision import choose_precision
 from tfft.training.preparation import Preparation, prepare
 from tfft.training.sampling import Prompt, choose_prompts
-from tfft.training.strategies import choose_strategy
 
 
 @dataclass(frozen=True)
@@ -44,18 +43,18 @@ class Outset:
     total_steps: int
 
 
-def set_out(sources: str | Path | Sequence[str], config: FinetuneConfig) -> Outset:
+def set_out(sources: str | Path | Sequence[str], config: FinetuneConfig, strategy: tf.distribute.Strategy) -> Outset:
     """Sets the process up to train, and does all that needs no model.
 
     Args:
         sources: Files of records, folders, patterns or hub names; PATH=WEIGHT gives one of several a weight.
         config: The settings.
+        strategy: What shares a step's rows out; made first, since workers have to meet before anything is computed.
 
     Raises:
         UsageError: A file is not there, or settings do not fit together.
         DataError: The records cannot be learned from.
     """
-    strategy = choose_strategy(config)  # before a product is timed: workers have to meet first
     config = dataclasses.replace(config, precision=choose_precision(config.precision))
     set_up_training(config.seed, config.precision)
     prepared = prepare(sources, config)

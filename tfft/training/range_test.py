@@ -109,7 +109,7 @@ def find_learning_rate(sources: str | Path | Sequence[str], config: FinetuneConf
     Source:
         Smith 2017, Cyclical Learning Rates for Training Neural Networks, section 3.3.
     """
-    outset = set_out(sources, config)
+    outset = set_out(sources, config, tf.distribute.get_strategy())
     model, config = build_learner(outset.prepared, outset.config)
 
     def run(lowest: float, highest: float, trial: Trial) -> list[dict[str, float]]:

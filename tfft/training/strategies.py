@@ -21,7 +21,27 @@ def choose_strategy(config: FinetuneConfig) -> tf.distribute.Strategy:
     Raises:
         UsageError: There is no such cluster or TPU, or several devices are to run what XLA compiles for one.
     """
-    strategy = _make_strategy(config.strategy)
+    return _check_compiled(_make_strategy(config.strategy), config)
+
+
+def choose_strategy_alone(config: FinetuneConfig) -> tf.distribute.Strategy:
+    """Makes what shares rows out over the devices of this machine, for what one process does by itself.
+
+    Args:
+        config: The settings. "auto" joins no cluster here.
+
+    Raises:
+        UsageError: The strategy spans more than this machine's GPUs or CPU, or as `choose_strategy`.
+    """
+    if config.strategy not in ("auto", "one", "mirrored"):
+        raise UsageError(
+            "One process by itself has no part in that. Expected auto, one or mirrored. "
+            f"Received: --strategy={config.strategy!r}. Pass --strategy one."
+        )
+    return _check_compiled(_choose_devices(config.strategy), config)
+
+
+def _check_compiled(strategy: tf.distribute.Strategy, config: FinetuneConfig) -> tf.distribute.Strategy:
     on_tpu = isinstance(strategy, tf.distribute.TPUStrategy)  # which XLA compiles for anyway
     if config.xla and strategy.num_replicas_in_sync > 1 and not on_tpu:
         raise UsageError(
@@ -43,6 +63,10 @@ def _make_strategy(name: str) -> tf.distribute.Strategy:
         )
     if name == "tpu":
         return connect_tpu()
+    return _choose_devices(name)
+
+
+def _choose_devices(name: str) -> tf.distribute.Strategy:
     devices = list_devices()
     if name == "one" or (name == "auto" and not ("GPU" in devices[0] and len(devices) > 1)):
         return tf.distribute.get_strategy()
