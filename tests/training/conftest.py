@@ -1,5 +1,9 @@
 """A model that learns nothing, and what tells a callback that a step of it has ended."""
 
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -20,6 +24,19 @@ def batches():
         return tf.data.Dataset.from_tensor_slices(parts).batch(2)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def run_script(reviews, architecture, tmp_path_factory):
+    """Runs a script in a process of its own, whose arguments are reviews, a model of one layer, and a folder."""
+    small = tmp_path_factory.mktemp("architecture") / "small.json"
+    small.write_text(json.dumps({**json.loads(architecture.read_text()), "n_layer": 1}))
+
+    def run(script, folder):
+        command = [sys.executable, "-c", script, str(reviews), str(small), str(folder)]
+        return subprocess.run(command, capture_output=True, text=True, check=False)
+
+    return run
 
 
 @pytest.fixture(scope="module")

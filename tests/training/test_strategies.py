@@ -1,8 +1,6 @@
 """Runs on several devices against a run on one; all in one process of their own, whose CPU is cut into four devices."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -60,13 +58,10 @@ run("two again", 2)
 
 
 @pytest.fixture(scope="module")
-def runs(reviews, architecture, tmp_path_factory):
+def runs(run_script, tmp_path_factory):
     """The folder of all runs."""
     folder = tmp_path_factory.mktemp("runs")
-    small = folder / "small.json"
-    small.write_text(json.dumps({**json.loads(architecture.read_text()), "n_layer": 1}))
-    command = [sys.executable, "-c", SCRIPT, str(reviews), str(small), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_script(SCRIPT, folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "Stopped by SIGTERM after step 2" in done.stdout
     return folder

@@ -1,8 +1,6 @@
 """Two real processes that tune one model over the loopback, against one process; stopped, killed and started again."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -74,13 +72,10 @@ CODES = ["0", "0 0", "75 -9", "75 75"]
 
 
 @pytest.fixture(scope="module")
-def runs(reviews, architecture, tmp_path_factory):
+def runs(run_script, tmp_path_factory):
     """The folder of all runs, and of what each of their workers said."""
     folder = tmp_path_factory.mktemp("runs")
-    small = folder / "small.json"
-    small.write_text(json.dumps({**json.loads(architecture.read_text()), "n_layer": 1}))
-    command = [sys.executable, "-c", SCRIPT, str(reviews), str(small), str(folder)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = run_script(SCRIPT, folder)
     assert done.stdout.splitlines() == CODES, (done, [file.read_text()[-2000:] for file in folder.glob("*.err")])
     return folder
 
