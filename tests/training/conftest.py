@@ -1,4 +1,4 @@
-"""A model that learns nothing, and what tells a callback that a step of it has ended."""
+"""What several tests of training share: scripts of their own, a model that learns nothing, and steps that end."""
 
 import json
 import subprocess
