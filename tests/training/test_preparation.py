@@ -12,7 +12,8 @@ from tfft.models.loading import Shape, build_scratch
 from tfft.models.tokenization import train_tokenizer
 from tfft.models.tuned_model import TunedModel, save_tuned
 from tfft.tasks.registry import TASKS
-from tfft.training.preparation import count_cut, prepare
+from tfft.training.preparation import prepare
+from tfft.training.row_checks import count_cut
 
 
 @pytest.fixture

@@ -30,7 +30,8 @@ from tfft.training.objectives import make_dropout
 from tfft.training.optimizers import default_learning_rate
 from tfft.training.outset import Outset, set_out
 from tfft.training.precision import choose_precision
-from tfft.training.preparation import Preparation, count_cut
+from tfft.training.preparation import Preparation
+from tfft.training.row_checks import count_cut
 from tfft.training.sampling import Samples
 from tfft.training.signals import left_on_signal
 from tfft.training.strategies import choose_strategy

@@ -1,7 +1,6 @@
 """What stands before a fit: the records read and checked, the task chosen, the tokenizer ready, the rows encoded."""
 
 import itertools
-import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,11 @@ from transformers import GPT2Config, GPT2TokenizerFast
 
 from tfft.config import FinetuneConfig
 from tfft.data.encoding import Encoder
-from tfft.data.inspection import inspect_tokens
 from tfft.data.mixing import mix
 from tfft.data.records import Records
-from tfft.data.rows import read_numbers, read_rows
+from tfft.data.rows import read_rows
 from tfft.data.sources import parse_sources
 from tfft.data.splitting import divide, hold_out
-from tfft.data.token_counts import count_tokens
 from tfft.errors import DataError, UsageError
 from tfft.models.adapter_config import read_settings
 from tfft.models.freezing import choose_blocks, choose_layers
@@ -30,8 +27,7 @@ from tfft.runtime import hash_files, hash_text
 from tfft.tasks.classification import name_labels, order_labels, read_label
 from tfft.tasks.task import Record, RecordError, Segment, Task
 from tfft.training.record_checks import Checked, check_allowed, check_sources, judge
-
-logger = logging.getLogger(__name__)
+from tfft.training.row_checks import check_rows, report_dropped
 
 ADAPTER_SETTINGS = ("adapter_rank", "adapter_alpha", "adapter_targets", "train_layers", "freeze")
 DEFAULT_SEQUENCE_LENGTH = 512  # attention costs its square, and most records are shorter
@@ -125,10 +121,7 @@ def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) 
 
     encoder = Encoder(task, tokenizer, sequence_length, labels)
     rows, validation_rows = _encode(encoder, checked, held_out, config)
-    _check_rows(rows, records, sequence_length)
-    allowed |= _judge_learned(rows, records, encoder, config)
-    _check_patience(validation_rows, config)
-    _report(rows, validation_rows, sequence_length)
+    allowed |= check_rows(rows, validation_rows, records, encoder, config)
     return Preparation(
         records=records,
         task=task,
@@ -165,18 +158,6 @@ def choose_sequence_length(config: FinetuneConfig, architecture: GPT2Config) -> 
             f"Received: --sequence-length={chosen}. Lower it."
         )
     return chosen
-
-
-def count_cut(rows: datasets.Dataset) -> dict[str, int]:
-    """Counts the records that are shortened to the sequence length, and the tokens they lose."""
-    # A record may be learned from several times, but is cut once.
-    _, first_rows = np.unique(read_numbers(rows, "record"), return_index=True)
-    num_cut, num_cut_learned = (read_numbers(rows, name)[first_rows] for name in ("num_cut", "num_cut_learned"))
-    return {
-        "cut_records": int((num_cut > 0).sum()),
-        "cut_tokens": int(num_cut.sum()),
-        "cut_learned_tokens": int(num_cut_learned.sum()),
-    }
 
 
 def architecture_file(config: FinetuneConfig, folder: Path | None) -> Path:
@@ -248,63 +229,9 @@ def _encode(
 ) -> tuple[datasets.Dataset, datasets.Dataset]:
     records, validation = checked.records, checked.validation
     rows = encoder.encode(records)
-    _report_dropped(rows, records, encoder.sequence_length)
+    report_dropped(rows, records, encoder.sequence_length)
     if validation is None:
         return divide(rows, held_out, config.validation_fraction)
     validation_rows = encoder.encode(validation)
-    _report_dropped(validation_rows, validation, encoder.sequence_length)
+    report_dropped(validation_rows, validation, encoder.sequence_length)
     return rows, validation_rows
-
-
-def _judge_learned(
-    rows: datasets.Dataset, records: Records, encoder: Encoder, config: FinetuneConfig
-) -> dict[str, int]:
-    counts = count_tokens(rows, len(records.rows))
-    findings = inspect_tokens(counts, records, encoder.sequence_length, encoder.task.overflow)
-    # What is cut is told below.
-    learned = [finding for finding in findings if finding.name == "no-trained-token"]
-    return judge(learned, config.allow, records.name)
-
-
-def _report_dropped(rows: datasets.Dataset, records: Records, sequence_length: int) -> None:
-    num_dropped = len(records.rows) - len(np.unique(read_numbers(rows, "record")))
-    if num_dropped:
-        logger.info(
-            "%d of %d records of %s are longer than %d tokens and are left out: see --sequence-length and --overflow.",
-            num_dropped,
-            len(records.rows),
-            records.name,
-            sequence_length,
-        )
-
-
-def _check_rows(rows: datasets.Dataset, records: Records, sequence_length: int) -> None:
-    if not len(rows):
-        raise DataError(
-            f"Every record of {records.name} that is not held out is longer than a row. Expected one of at most "
-            f"{sequence_length} tokens. Raise --sequence-length, or pass another --overflow."
-        )
-
-
-def _check_patience(validation_rows: datasets.Dataset, config: FinetuneConfig) -> None:
-    if config.patience and not len(validation_rows):
-        raise UsageError(
-            f"Nothing is held out to be patient with. Received: --patience={config.patience}. "
-            "Pass --validation FILE, raise --validation-fraction, or leave --patience out."
-        )
-
-
-def _report(rows: datasets.Dataset, validation_rows: datasets.Dataset, sequence_length: int) -> None:
-    if not len(validation_rows):
-        logger.info("Nothing is held out to validate on. Pass --validation FILE, or raise --validation-fraction.")
-    cut = count_cut(rows)
-    if cut["cut_records"]:
-        logger.info(
-            "%d of %d rows were longer than %d tokens and lost %d of them, %d of those to be learned: "
-            "see --sequence-length and --overflow.",
-            cut["cut_records"],
-            len(rows),
-            sequence_length,
-            cut["cut_tokens"],
-            cut["cut_learned_tokens"],
-        )
