@@ -57,7 +57,7 @@ def check_language_parity(folder: Path, tuned: TunedModel, options: GenerationOp
         ParityError: It does not load, or tokens, completions or log-probabilities differ.
     """
     texts, probes = make_probes(tuned), make_prompt_probes(tuned, options)
-    short, long = by_length(texts)
+    short, long = set_long_apart(texts)
     requests = [
         Request("tokenize", {"text": texts}),
         *(Request("score", {PROMPT: some, "completion": some[::-1]}) for some in (short, long)),
@@ -72,7 +72,7 @@ def check_language_parity(folder: Path, tuned: TunedModel, options: GenerationOp
     return sum(len(probe.records) for probe in probes)
 
 
-def by_length(texts: list[str]) -> tuple[list[str], list[str]]:
+def set_long_apart(texts: list[str]) -> tuple[list[str], list[str]]:
     """Sets the longest texts apart: in one batch all would be padded to their length. Blank ones are left out."""
     texts = sorted((text for text in texts if text.strip()), key=len)
     return texts[:-LONG], texts[-LONG:]
@@ -84,7 +84,7 @@ def make_prompt_probes(tuned: TunedModel, options: GenerationOptions) -> list[Pr
     shortest = {"max_new_tokens": max(SHORT, options.min_new_tokens)}
     greedy = {**shortest, "temperature": 0.0, "top_k": 0, "top_p": 1.0, "min_p": 0.0}
     drawn = {**shortest, "temperature": 0.8, "top_k": 40, "top_p": 0.9, "repetition_penalty": 1.2, "seed": 7}
-    short, long = by_length(texts)
+    short, long = set_long_apart(texts)
     probes = [
         _ask_for_own(tuned.task, texts[:FEW], options),
         *(_ask_with_numbers(tuned.task, some, dataclasses.replace(options, **greedy)) for some in (short, long)),
