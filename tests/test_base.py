@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from transformers import GenerationConfig
 
 from tfft.data.encoding import tokenize
 from tfft.data.records import read_records
@@ -40,6 +41,7 @@ def test_the_architecture(base):
     stored = json.loads((BASE_FOLDER / "config.json").read_text())
     assert stored["architectures"] == ["GPT2LMHeadModel"]
     assert stored["use_cache"] is True
+    assert GenerationConfig.from_pretrained(BASE_FOLDER).use_cache is True
 
 
 def test_the_tokenizer_spells_every_text(base):

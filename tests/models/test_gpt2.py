@@ -61,7 +61,6 @@ def test_a_model_is_random_but_for_the_seed(make_config):
 def test_heads_are_built_by_name(language_model, classifier):
     assert isinstance(language_model, GPT2LanguageModel)
     assert isinstance(classifier, GPT2Classifier)
-    assert language_model.config.use_cache is False
     assert classifier.score.kernel.shape == (32, 3)
 
 

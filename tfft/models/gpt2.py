@@ -186,7 +186,6 @@ def build_model(head: str, config: GPT2Config) -> GPT2LanguageModel | GPT2Classi
         config: The architecture; a classifier's number of classes stands in `num_labels`, and in `problem_type`
             whether a row is of any number of them.
     """
-    config.use_cache = False
     classifier = GPT2MultiLabelClassifier if config.problem_type == MULTI_LABEL else GPT2Classifier
     model = (classifier if head == "classifier" else GPT2LanguageModel)(config)
     model.build_in_name_scope()

@@ -56,7 +56,6 @@ def save_tuned(tuned: TunedModel, dtype: str = "float32") -> None:
         dtype: Number format of the weights: a key of `weight_files.SAVED_TYPES`.
     """
     config = type(tuned.model.config).from_dict(tuned.model.config.to_dict())
-    config.use_cache = True
     config.architectures = ["GPT2ForSequenceClassification" if tuned.task.head == "classifier" else "GPT2LMHeadModel"]
     config.dtype = dtype
     if tuned.task.name == "chat":
