@@ -9,6 +9,7 @@ from tfft.models.text_generation import TextGenerator
 from tfft.serving.language_model import ServedLanguageModel
 from tfft.serving.language_parity import score_texts
 from tfft.serving.request_options import NUMBERS
+from tfft.serving.weights import StoredTransformer
 from tfft.tasks.prompting import make_prompt, make_record
 
 OPTIONS = GenerationOptions(max_new_tokens=8)
@@ -23,7 +24,8 @@ def tuned(tuned_chat):
 
 @pytest.fixture(scope="module")
 def served(tuned):
-    return ServedLanguageModel(tuned, OPTIONS, STOP)  # kept, since a function does not keep its variables
+    # Kept, since a function does not keep its variables.
+    return ServedLanguageModel(tuned, StoredTransformer(tuned, "float32"), OPTIONS, STOP)
 
 
 @pytest.fixture(scope="module")

@@ -136,7 +136,7 @@ class GPT2Classifier(TokenWeightedSteps, TFGPT2ForSequenceClassification):
         Args:
             label_tokens: The token ids of each class's name, in the order of the classes.
         """
-        embeddings = self.transformer.wte.embeddings
+        embeddings = tf.convert_to_tensor(self.transformer.wte.embeddings)
         rows = [tf.reduce_mean(tf.gather(embeddings, tokens), axis=0) for tokens in label_tokens]
         self.score.kernel.assign(tf.stack(rows, axis=1))
 

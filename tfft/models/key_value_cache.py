@@ -7,7 +7,7 @@ from transformers.models.gpt2.modeling_tf_gpt2 import TFGPT2MainLayer
 
 from tfft.models.forward import encode, run_blocks
 from tfft.models.page import Page
-from tfft.models.products import in_pieces, vocabulary_scores
+from tfft.models.products import vocabulary_scores
 
 # For each block its keys and values, compute dtype (rows, heads, slots, size).
 Cache = tuple[tuple[tf.Tensor, tf.Tensor], ...]
@@ -69,7 +69,7 @@ def read_tokens(
     # A row that is finished reads on beside the others; past the context there is no position for it.
     positions = tf.minimum(page.prompt_lengths + num_new - 1, transformer.config.n_positions - 1)
     visible = page.filled(num_new)[:, None]
-    hidden = run_blocks(in_pieces(transformer), tokens[:, None], positions[:, None], visible, recall=remember)
+    hidden = run_blocks(transformer, tokens[:, None], positions[:, None], visible, recall=remember)
     return vocabulary_scores(transformer, hidden[:, 0]), tuple(grown)
 
 

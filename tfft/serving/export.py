@@ -18,7 +18,7 @@ from tfft.serving.language_parity import check_language_parity
 from tfft.serving.parity import check_parity
 from tfft.serving.versions import drop_old_versions, next_version
 from tfft.serving.warmup import write_warmup
-from tfft.serving.weights import PackedTransformer
+from tfft.serving.weights import StoredTransformer
 from tfft.whole_files import write_folder
 
 Served = ServedClassifier | ServedLanguageModel
@@ -87,9 +87,9 @@ def _serve(tuned: TunedModel, settings: ExportSettings) -> tuple[Served, Check]:
     """Makes the served form of a model, and what holds a SavedModel of it to the model."""
     options, stop = settings.options, settings.stop
     if tuned.task.head == "language-model":
-        packed = None if settings.weights == "float32" else PackedTransformer(tuned, settings.weights)
-        served = ServedLanguageModel(tuned, options, stop, packed)
-        rounded = packed.round(tuned) if packed else tuned
+        stored = StoredTransformer(tuned, settings.weights)
+        served = ServedLanguageModel(tuned, stored, options, stop)
+        rounded = tuned if settings.weights == "float32" else stored.round(tuned)
         return served, lambda partial: check_language_parity(partial, rounded, options, stop)
     if options != TAKING_THE_LIKELIEST or stop or settings.weights != "float32":
         raise UsageError(

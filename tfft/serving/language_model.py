@@ -19,7 +19,7 @@ from tfft.serving.prompt_tokens import Segments, encode_segments
 from tfft.serving.request_options import check_numbers, number_specs, own_numbers, with_numbers
 from tfft.serving.signatures import ConcreteFunction, serve
 from tfft.serving.tokenizer import GraphTokenizer
-from tfft.serving.weights import PackedTransformer
+from tfft.serving.weights import StoredTransformer
 from tfft.tasks.task import IGNORED_LABEL
 
 UNKNOWN_ROLE = "unknown role"
@@ -32,9 +32,9 @@ class ServedLanguageModel(tf.Module):
 
     Args:
         tuned: A language model with its tokenizer.
+        stored: Its matrices.
         options: How to continue a prompt; a request to `generate` chooses some of them itself.
         stop: Texts that end a completion.
-        packed: Its matrices in fewer bits, in place of its own.
 
     Raises:
         UsageError: The tokenizer cannot run inside the graph, or the task's prompts have no columns.
@@ -43,9 +43,9 @@ class ServedLanguageModel(tf.Module):
     def __init__(
         self,
         tuned: TunedModel,
+        stored: StoredTransformer,
         options: GenerationOptions,
         stop: Sequence[str] = (),
-        packed: PackedTransformer | None = None,
     ) -> None:
         super().__init__()
         config, task = tuned.model.config, tuned.task
@@ -56,8 +56,8 @@ class ServedLanguageModel(tf.Module):
         self._options, self._stopping = options, make_stopping(tuned, stop)
         self._n_positions = config.n_positions
         # A function is not tracked: only the weights go into the file, not the Keras layers around them.
-        self._transformer = (lambda: packed.unpack(tuned)) if packed else (lambda: tuned.model.transformer)
-        self._weights = [packed, packed.others(tuned)] if packed else tuned.model.variables
+        self._transformer = lambda: stored.unpack(tuned)
+        self._weights = [stored, stored.others(tuned)]
         # One for all signatures, so that the file holds one decoder.
         self._continue = tf.function(
             self._continue_ids,

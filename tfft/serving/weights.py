@@ -1,6 +1,7 @@
-"""The weights of an export in fewer bits: half of the file, or a quarter, and the same sums over rounded numbers.
+"""The weights of an exported language model, laid out for few rows: by outputs, in 32 bits a number, 16 or 8.
 
-They are stored so and spread to float32 once a request, before its first token: what a token costs is as before.
+Fewer bits make the file a half or a quarter. They are spread to float32 once a request, before its first token: what a
+token costs is as before, and the sums are the same over rounded numbers.
 """
 
 from dataclasses import replace
@@ -18,46 +19,45 @@ FORMATS = ("float32", "bfloat16", "int8")
 LARGEST = 127  # as far below zero as above, so that a scale suffices
 
 
-class PackedMatrix(tf.Module):
-    """A matrix in bfloat16, or in int8 with a float32 scale for each output.
+class StoredMatrix(tf.Module):
+    """A matrix in float32, in bfloat16, or in int8 with a float32 scale for each output.
 
     Args:
-        matrix: float32 (rows, columns).
-        weights: "bfloat16" or "int8".
-        axis: Along which an output's numbers lie; they have one scale.
+        matrix: float32 (outputs, inputs).
+        weights: One of FORMATS.
     """
 
-    def __init__(self, matrix: np.ndarray, weights: str, axis: int) -> None:
+    def __init__(self, matrix: np.ndarray, weights: str) -> None:
         super().__init__()
         self._scale = None
         if weights == "int8":
-            scale = np.abs(matrix).max(axis=axis, keepdims=True) / LARGEST
+            scale = np.abs(matrix).max(axis=1, keepdims=True) / LARGEST
             scale = np.where(scale > 0, scale, 1).astype(np.float32)
             matrix = np.rint(matrix / scale).astype(np.int8)
             self._scale = tf.Variable(scale, trainable=False)
         self._matrix = tf.Variable(tf.cast(matrix, weights), trainable=False)
 
     def unpack(self) -> tf.Tensor:
-        """Returns float32 (rows, columns)."""
-        matrix = tf.cast(self._matrix, tf.float32)
+        """Returns float32 (outputs, inputs)."""
+        matrix = tf.cast(tf.convert_to_tensor(self._matrix), tf.float32)
         return matrix if self._scale is None else matrix * self._scale
 
 
-class PackedTransformer(tf.Module):
-    """The matrices of a transformer in fewer bits; what is small, such as its layer norms, stays as it is.
+class StoredTransformer(tf.Module):
+    """The matrices of a transformer as they are exported; what is small, such as its layer norms, stays as it is.
 
     Args:
         tuned: A language model in float32.
-        weights: "bfloat16" or "int8".
+        weights: One of FORMATS.
     """
 
     def __init__(self, tuned: TunedModel, weights: str) -> None:
         super().__init__()
         transformer = tuned.model.transformer
-        # The rows of the embeddings are the outputs of the vocabulary's scores; a layer's outputs are its columns.
-        self._embeddings = PackedMatrix(transformer.wte.embeddings.numpy(), weights, axis=1)
+        self._embeddings = StoredMatrix(transformer.wte.embeddings.numpy(), weights)
+        # A layer's own matrix has its outputs side by side.
         self._layers = [
-            [PackedMatrix(layer.weight.numpy(), weights, axis=0) for layer in dense_layers(block)]
+            [StoredMatrix(np.ascontiguousarray(layer.weight.numpy().T), weights) for layer in dense_layers(block)]
             for block in transformer.h
         ]
 
@@ -65,24 +65,24 @@ class PackedTransformer(tf.Module):
         """Stands for a transformer in the forward pass, with these matrices and all else of the one in `tuned`."""
         transformer = tuned.model.transformer
         wte = SimpleNamespace(embeddings=self._embeddings.unpack(), compute_dtype=tf.float32)
-        blocks = [_fill(block, packed) for block, packed in zip(transformer.h, self._layers, strict=True)]
+        blocks = [_fill(block, stored) for block, stored in zip(transformer.h, self._layers, strict=True)]
         parts = {"config": transformer.config, "wpe": transformer.wpe, "ln_f": transformer.ln_f}
         return SimpleNamespace(wte=wte, h=blocks, **parts)
 
     def others(self, tuned: TunedModel) -> list[tf.Variable]:
         """Lists the variables that stay as they are."""
-        packed = [layer.weight for block in tuned.model.transformer.h for layer in dense_layers(block)]
-        packed = {variable.ref() for variable in [*packed, tuned.model.transformer.wte.embeddings]}
-        return [variable for variable in tuned.model.variables if variable.ref() not in packed]
+        stored = [layer.weight for block in tuned.model.transformer.h for layer in dense_layers(block)]
+        stored = {variable.ref() for variable in [*stored, tuned.model.transformer.wte.embeddings]}
+        return [variable for variable in tuned.model.variables if variable.ref() not in stored]
 
     def round(self, tuned: TunedModel) -> TunedModel:
         """Makes the same model with the numbers that these matrices hold."""
         model = build_model("language-model", tuned.model.config)
         model.set_weights(tuned.model.get_weights())
         model.transformer.wte.embeddings.assign(self._embeddings.unpack())
-        for block, packed in zip(model.transformer.h, self._layers, strict=True):
-            for layer, matrix in zip(dense_layers(block), packed, strict=True):
-                layer.weight.assign(matrix.unpack())
+        for block, stored in zip(model.transformer.h, self._layers, strict=True):
+            for layer, matrix in zip(dense_layers(block), stored, strict=True):
+                layer.weight.assign(tf.transpose(matrix.unpack()))
         return replace(tuned, model=model)
 
 
@@ -91,10 +91,9 @@ def dense_layers(block: TFBlock) -> tuple[TFConv1D, ...]:
     return block.attn.c_attn, block.attn.c_proj, block.mlp.c_fc, block.mlp.c_proj
 
 
-def _fill(block: TFBlock, packed: list[PackedMatrix]) -> SimpleNamespace:
+def _fill(block: TFBlock, stored: list[StoredMatrix]) -> SimpleNamespace:
     attend, project, expand, contract = (
-        Dense(SimpleNamespace(weight=matrix.unpack(), bias=layer.bias))
-        for layer, matrix in zip(dense_layers(block), packed, strict=True)
+        Dense(matrix.unpack(), layer.bias) for layer, matrix in zip(dense_layers(block), stored, strict=True)
     )
     attention = SimpleNamespace(c_attn=attend, c_proj=project)
     mlp = SimpleNamespace(c_fc=expand, act=block.mlp.act, c_proj=contract)
