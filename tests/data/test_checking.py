@@ -86,7 +86,7 @@ REFUSED = {
     "a raw control character": (
         "jsonl",
         '{"text": "a\x01"}\n',
-        "Line 1 of {} is not JSON: Invalid control character at at character 12. " + LINES_ADVICE,
+        "Line 1 of {} is not JSON: Invalid control character at character 12. " + LINES_ADVICE,
     ),
     "a line nested without end": (
         "jsonl",

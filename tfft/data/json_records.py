@@ -116,6 +116,6 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _reason(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg} at character {error.colno}"
+        return f"{error.msg.removesuffix(' at')} at character {error.colno}"  # some of its messages end in it
     reasons = {RecursionError: "it is nested too deep", _RepeatedKeyError: "an object has a key twice"}
     return reasons.get(type(error), "a number has too many digits")
