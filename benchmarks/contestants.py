@@ -106,6 +106,7 @@ def pytorch_classifier(folder: Path, texts: list[str], ids: list[list[int]], new
 
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.eos_token
 
     @torch.inference_mode()
     def answer() -> list[str]:
@@ -118,12 +119,15 @@ def pytorch_classifier(folder: Path, texts: list[str], ids: list[list[int]], new
 
 
 def keras_hub(folder: Path, texts: list[str], ids: list[list[int]], new_tokens: int) -> Answer:
-    """Continues prompts with KerasHub on TensorFlow, compiled by XLA as is its default; its tokenizer is left out."""
+    """Continues prompts with KerasHub on TensorFlow, compiled by XLA as is its default; its tokenizer is left out.
+
+    A preset beside the `gpt2` it was made of, whose tokenizer tells what was generated.
+    """
     import keras_hub as hub
     import numpy as np
     from transformers import AutoTokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder.parent / "gpt2")
     model = hub.models.GPT2CausalLM(hub.models.GPT2Backbone.from_preset(str(folder)), preprocessor=None)
     model.compile(sampler="greedy")
     prompts = np.pad(np.asarray(ids, np.int32), [[0, 0], [0, new_tokens]])
