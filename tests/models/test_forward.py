@@ -194,6 +194,14 @@ def test_packed_examples_have_the_logits_they_have_alone(model, rows):
 # Dropout
 
 
+def test_no_variable_is_gathered_from(model, rows):
+    # TensorFlow would copy all of it at every later read.
+    graph = tf.function(lambda: encode(model.transformer, rows, tf.ones_like(rows))).get_concrete_function().graph
+    kinds = {operation.type for operation in graph.get_operations()}
+    assert "GatherV2" in kinds
+    assert "ResourceGather" not in kinds
+
+
 def test_dropout_is_a_function_of_seed_and_step(model, rows):
     found = {name: logits(model, rows, key=key) for name, key in {
         "same": dropout_key(7, tf.constant(3, tf.int64)),

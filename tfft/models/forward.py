@@ -86,8 +86,8 @@ def run_blocks(
     """
     config, dtype = transformer.config, transformer.wte.compute_dtype
     # Read before: a gather on the variable itself makes TensorFlow copy all of it at every later read.
-    words, places = (tf.convert_to_tensor(layer.embeddings) for layer in (transformer.wte, transformer.wpe))
-    hidden = tf.gather(words, input_ids) + tf.gather(places, position_ids)
+    tokens, positions = (tf.convert_to_tensor(layer.embeddings) for layer in (transformer.wte, transformer.wpe))
+    hidden = tf.gather(tokens, input_ids) + tf.gather(positions, position_ids)
     hidden = drop(tf.cast(hidden, dtype), config.embd_pdrop, dropout_key, place=0)
     mask = tf.where(visible, 0.0, HIDDEN_SCORE)[:, None]
     for index, block in enumerate(transformer.h):
