@@ -104,7 +104,7 @@ class FinetuneConfig:
     recompute: bool = setting(
         False, "Keeps fewer activations for the gradient and computes them again: less memory, a third more time."
     )
-    packing: bool = setting(False, "Lays short texts side by side in rows of --sequence-length, none seeing another.")
+    packing: bool = setting(False, "Lays short texts side by side in packed rows, none seeing another.")
     learning_rate: float | None = setting(
         None,
         "Peak learning rate; by default 5e-4 from scratch, 3e-4 from base, 1e-4 from gpt2; for adapters x10.",

@@ -173,6 +173,13 @@ def test_padding_share_of_packed_rows():
     assert PackedPlan(np.array([6, 5, 4]), 2, seed=0, sequence_length=10).padding_share() == pytest.approx(1 - 15 / 20)
 
 
+@pytest.mark.parametrize(("batch_size", "packed_rows"), [(8, 4), (3, 1), (1, 1)])
+def test_a_batch_has_half_as_many_packed_rows_of_twice_the_width(batch_size, packed_rows):
+    plan = PackedPlan(np.full(90, 300), batch_size, seed=0, sequence_length=512)
+    batch = plan.batch(0)
+    assert (batch.width, len(batch.sizes), plan.steps_per_epoch) == (1024, packed_rows, -(-30 // packed_rows))
+
+
 def test_packed_batches_against_numpy():
     rows = make_rows(draw_lengths(23))
     plan = PackedPlan(row_lengths(rows), 2, seed=2, sequence_length=200)

@@ -219,17 +219,21 @@ def test_a_step_without_memory_is_made_again_with_half_the_rows_at_once(new_mode
     assert sum("no memory left for 4 rows at once: going on with 2" in message for message in caplog.messages) == 1
 
 
-def test_packed_rows_teach_what_rows_of_their_own_do(new_model, tmp_path):
+@pytest.mark.parametrize(
+    ("context", "batch_size", "positions"),
+    [(64, 2, 2 * 64), (15, 8, 4 * 30)],  # the second: packed rows twice as wide as the context
+)
+def test_packed_rows_teach_what_rows_of_their_own_do(new_model, tmp_path, context, batch_size, positions):
     def weights_after(name, **settings):
-        model = new_model(embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
-        config = FinetuneConfig(epochs=1, sequence_length=64, learning_rate=1e-3, **settings)
+        model = new_model(n_positions=context, embd_pdrop=0.0, attn_pdrop=0.0, resid_pdrop=0.0)
+        config = FinetuneConfig(epochs=1, sequence_length=context, learning_rate=1e-3, **settings)
         facts = fit(model, rows_of(0, count=11), rows_of(1), config, new_run(tmp_path / name))
         return portable_weights(model), facts
 
     alone, facts = weights_after("alone", batch_size=11)
-    packed, packed_facts = weights_after("packed", batch_size=2, packing=True)
+    packed, packed_facts = weights_after("packed", batch_size=batch_size, packing=True)
     assert facts["steps"] == packed_facts["steps"] == 1
-    assert packed_facts["padding_share"] == round(1 - 110 / 128, 4)
+    assert packed_facts["padding_share"] == round(1 - 110 / positions, 4)
     for name, values in alone.items():
         np.testing.assert_allclose(packed[name], values, atol=2e-5, err_msg=name)
 

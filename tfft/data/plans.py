@@ -9,7 +9,7 @@ from functools import lru_cache
 import numpy as np
 
 from tfft.data.bucketing import choose_widths
-from tfft.data.packing import pack_lengths
+from tfft.data.packing import choose_packing, padding_share
 
 
 @dataclass(frozen=True)
@@ -72,21 +72,22 @@ class PackedPlan:
     """Which rows each step learns from, several short ones side by side in one packed row.
 
     Which lengths share a packed row is settled once, so that every epoch has as many steps. Which rows of those
-    lengths they are, and which packed rows meet in a batch, is drawn anew every epoch.
+    lengths they are, and which packed rows meet in a batch, is drawn anew every epoch. Where packed rows are twice as
+    wide, as `choose_packing` decides, a batch has half as many, so that it has as many tokens.
 
     Args:
         lengths: int (rows,), tokens in each row.
-        batch_size: Packed rows in a batch.
+        batch_size: Packed rows in a batch, if they are of `sequence_length` tokens.
         seed: Decides every epoch's order.
-        sequence_length: Tokens in a packed row, at most.
+        sequence_length: Tokens in a row, at most.
     """
 
     def __init__(self, lengths: np.ndarray, batch_size: int, seed: int, sequence_length: int) -> None:
-        self.lengths, self.batch_size, self.seed, self.sequence_length = lengths, batch_size, seed, sequence_length
-        self.widest = sequence_length
-        slots, self.sizes = pack_lengths(lengths, sequence_length)
+        self.lengths, self.seed = lengths, seed
+        slots, self.sizes, self.widest = choose_packing(lengths, sequence_length)
+        self.batch_size = max(batch_size * sequence_length // self.widest, 1)
         self.slots_by_length, self.ends = np.argsort(slots, kind="stable"), np.cumsum(self.sizes)
-        self.steps_per_epoch = -(-len(self.sizes) // batch_size)
+        self.steps_per_epoch = -(-len(self.sizes) // self.batch_size)
         self.epoch = lru_cache(maxsize=2)(self._plan_epoch)
 
     def batch(self, step: int) -> Batch:
@@ -96,11 +97,11 @@ class PackedPlan:
         packs = packs[position * self.batch_size :][: self.batch_size]
         ends, sizes = self.ends[packs], self.sizes[packs]
         rows = np.concatenate([rows[end - size : end] for end, size in zip(ends, sizes, strict=True)])
-        return Batch(rows, sizes, self.sequence_length)
+        return Batch(rows, sizes, self.widest)
 
     def padding_share(self) -> float:
         """Returns the share of an epoch's positions that are padding: the same in every epoch."""
-        return 1 - float(self.lengths.sum()) / (len(self.sizes) * self.sequence_length)
+        return padding_share(self.lengths, self.sizes, self.widest)
 
     def _plan_epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         random = _random(self.seed, epoch)

@@ -110,7 +110,7 @@ class Attempts:
             if self._is_to_train():
                 batches = self._distribute(
                     training_batches(rows, self.plan, self.step, self.total_steps),
-                    self.config.batch_size,
+                    self.plan.batch_size,
                     self.plan.widest,
                 )
                 callbacks = [MetricSums(), self.guard, Progress(self.plan, self.total_steps), *after_step]

@@ -73,7 +73,7 @@ class Forecast:
             "steps": self.total_steps,
             "evaluations": self.evaluations,
             "sequence_length": prepared.sequence_length,
-            "batch_size": config.batch_size,
+            "batch_size": self.plan.batch_size,
             "micro_batch_size": self.micro_batches.size,
             "parameters": self.parameters,
             "trained_parameters": count_trained(self.model),

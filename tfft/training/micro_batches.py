@@ -19,7 +19,7 @@ class MicroBatches:
     Args:
         model: Compiled; its `micro_batch_size` is set.
         config: The settings.
-        plan: Tells the widest row.
+        plan: Tells how many rows a step has, and how wide they are.
         run: Its run.json holds the size; None where there is no run.
     """
 
@@ -63,7 +63,7 @@ class MicroBatches:
 
     def _decide(self) -> int:
         if self.config.micro_batch_size != "auto":
-            return min(int(self.config.micro_batch_size), self.config.batch_size)
+            return min(int(self.config.micro_batch_size), self.plan.batch_size)
         return self._find_before() or self._choose()
 
     def _find_before(self) -> int | None:
@@ -73,7 +73,7 @@ class MicroBatches:
     def _choose(self) -> int:
         estimate = estimate_memory(self.model, self.config, self.plan.widest)
         free, on_cpu = free_memory()
-        num_rows = -(-self.config.batch_size // self.model.distribute_strategy.num_replicas_in_sync)
+        num_rows = -(-self.plan.batch_size // self.model.distribute_strategy.num_replicas_in_sync)
         size = choose_micro_batch_size(estimate, num_rows, free, on_cpu)
         logger.info(
             "Memory: about %.1f GiB of %.1f free, with %d of %d rows at once.",
