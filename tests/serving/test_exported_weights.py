@@ -1,8 +1,14 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from tfft.models.forward import run_blocks, vocabulary_logits
+from tfft.models.forward import encode, run_blocks, vocabulary_logits
+from tfft.models.generation import generate
+from tfft.models.generation_options import GenerationOptions
+from tfft.models.gpt2 import build_model
+from tfft.models.stopping import Stopping
 from tfft.serving.weights import StoredMatrix, StoredTransformer
 
 
@@ -39,7 +45,28 @@ def test_stored_matrices_compute_what_the_rounded_model_does(tuned_language_mode
     others = stored.others(tuned_language_model)
     counted = sum(variable.shape.num_elements() for variable in others)
     matrices = tuned_language_model.model.count_params() - counted
-    assert size * matrices <= num_bytes <= size * matrices + 4 * (400 + 2 * 9 * 32)
+    assert size * matrices <= num_bytes <= size * matrices + 4 * (400 + 2 * 11 * 32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"n_head": 1}, {"n_head": 4}, {"n_embd": 30, "n_head": 3, "n_inner": 7}, {"n_head": 2, "n_inner": 1}],
+    ids=str,
+)
+def test_shards_of_unequal_size_add_up(make_config, changes):
+    model, draw = build_model("language-model", make_config(**changes)), np.random.default_rng(0)
+    model.set_weights([draw.normal(0, 0.3, weight.shape) for weight in model.get_weights()])
+    tuned = SimpleNamespace(model=model)
+    stand_in = StoredTransformer(tuned, "float32").unpack(tuned)
+    prompts = tf.constant([[5, 60, 7, 9], [0, 0, 61, 62]])
+    mask = tf.constant([[1, 1, 1, 1], [0, 0, 1, 1]])
+    found, expected = (encode(transformer, prompts, mask) for transformer in (stand_in, model.transformer))
+    np.testing.assert_allclose(found[mask > 0], expected[mask > 0], atol=1e-4)
+    settings = GenerationOptions(temperature=0.0, max_new_tokens=6), Stopping(tokens=(0,), padding=0)
+    found, expected = (
+        generate(transformer, prompts, mask, *settings).ids for transformer in (stand_in, model.transformer)
+    )
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_storing_leaves_the_model_as_it_was(tuned_language_model):

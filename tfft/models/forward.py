@@ -15,8 +15,8 @@ from tfft.models.recomputation import forgetting
 
 HIDDEN_SCORE = -1e9  # added to the float32 score of a key that must not be seen; exp() of it is exactly zero
 
-# Given a block's number, and keys and values of the tokens at hand, compute dtype (batch, heads, tokens, size): those
-# the tokens attend to.
+# Given the number of an attention, one a block or one a shard of it, and keys and values of the tokens at hand, compute
+# dtype (batch, heads, tokens, size): those the tokens attend to.
 Recall = Callable[[int, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 
 
@@ -78,7 +78,7 @@ def run_blocks(
         position_ids: int32 (batch, queries), each below the model's `n_positions`.
         visible: bool (batch, queries, keys), which keys each query sees.
         dropout_key: int64 (3,) or None.
-        recall: Gives the keys and values of each block; None gives those of the tokens at hand.
+        recall: Gives the keys and values of each attention; None gives those of the tokens at hand.
         recompute: Keeps of each block only what goes into it, and runs it again for its gradient.
 
     Returns:
@@ -111,17 +111,30 @@ def run_block(block: TFBlock, hidden, mask, config, dropout_key, index: int, rec
         recall: As of `run_blocks`.
     """
     place = 3 * index
-    attended = attend(block.attn, block.ln_1(hidden), mask, config, dropout_key, index, recall)
-    hidden += drop(attended, config.resid_pdrop, dropout_key, place + 2)
-    expanded = block.mlp.act(block.mlp.c_fc(block.ln_2(hidden)))
-    return hidden + drop(block.mlp.c_proj(expanded), config.resid_pdrop, dropout_key, place + 3)
+    shards, normed = shards_of(block), block.ln_1(hidden)
+    attended = [
+        attend(shard.attn, normed, mask, config, dropout_key, index, recall, index * len(shards) + number)
+        for number, shard in enumerate(shards)
+    ]
+    hidden += drop(functools.reduce(tf.add, attended), config.resid_pdrop, dropout_key, place + 2)
+    normed = block.ln_2(hidden)
+    mapped = [shard.mlp.c_proj(shard.mlp.act(shard.mlp.c_fc(normed))) for shard in shards]
+    return hidden + drop(functools.reduce(tf.add, mapped), config.resid_pdrop, dropout_key, place + 3)
 
 
-def attend(attention: TFAttention, hidden, mask, config, dropout_key, index: int, recall: Recall | None) -> tf.Tensor:
-    """Runs multi-head self-attention; scores are masked and normalised in float32."""
-    query, key, value = (split_heads(part, config.n_head) for part in tf.split(attention.c_attn(hidden), 3, axis=-1))
+def shards_of(block: TFBlock) -> list:
+    """The parts of a block, some heads and as much of the MLP each, whose outputs add up: itself if it is not cut."""
+    return getattr(block, "shards", [block])
+
+
+def attend(
+    attention: TFAttention, hidden, mask, config, dropout_key, index: int, recall: Recall | None, number: int
+) -> tf.Tensor:
+    """Runs multi-head self-attention, the model's attention `number`; scores are masked and normalised in float32."""
+    size = config.n_embd // config.n_head
+    query, key, value = (split_heads(part, size) for part in tf.split(attention.c_attn(hidden), 3, axis=-1))
     if recall is not None:
-        key, value = recall(index, key, value)
+        key, value = recall(number, key, value)
     # The query is scaled, not the scores: half precision overflows there, and there are fewer numbers here.
     scores = tf.matmul(query * tf.cast(attention_scale(config, index), query.dtype), key, transpose_b=True)
     weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32) + mask), value.dtype)
@@ -135,10 +148,10 @@ def attention_scale(config, index: int) -> float:
     return scale / (index + 1) if config.scale_attn_by_inverse_layer_idx else scale
 
 
-def split_heads(hidden: tf.Tensor, num_heads: int) -> tf.Tensor:
-    """(batch, sequence_length, width) -> (batch, heads, sequence_length, width / heads)."""
+def split_heads(hidden: tf.Tensor, size: int) -> tf.Tensor:
+    """(batch, sequence_length, heads * size) -> (batch, heads, sequence_length, size)."""
     batch, length, width = tf.shape(hidden)[0], tf.shape(hidden)[1], hidden.shape[-1]
-    return tf.transpose(tf.reshape(hidden, (batch, length, num_heads, width // num_heads)), (0, 2, 1, 3))
+    return tf.transpose(tf.reshape(hidden, (batch, length, width // size, size)), (0, 2, 1, 3))
 
 
 def merge_heads(heads: tf.Tensor) -> tf.Tensor:

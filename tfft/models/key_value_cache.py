@@ -9,7 +9,7 @@ from tfft.models.forward import encode, run_blocks
 from tfft.models.page import Page
 from tfft.models.products import vocabulary_scores
 
-# For each block its keys and values, compute dtype (rows, heads, slots, size).
+# For each attention its keys and values, compute dtype (rows, heads, slots, size).
 Cache = tuple[tuple[tf.Tensor, tf.Tensor], ...]
 # Given what is cached, what is new and the slot for it: what is cached then.
 WriteSlot = Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tf.Tensor]

@@ -27,16 +27,18 @@ class Dense:
 
     Args:
         matrix: float32 (outputs, inputs).
-        bias: float32 of `outputs` numbers.
+        bias: float32 (outputs,), or None.
     """
 
-    def __init__(self, matrix: tf.Tensor, bias: tf.Tensor) -> None:
+    def __init__(self, matrix: tf.Tensor, bias: tf.Tensor | None) -> None:
         self._matrix, self._bias = matrix, bias
 
     def __call__(self, hidden: tf.Tensor) -> tf.Tensor:
         """float32 (batch, tokens, inputs) -> (batch, tokens, outputs)."""
         num_outputs, num_inputs = self._matrix.shape
-        outputs = multiply(tf.reshape(hidden, [-1, num_inputs]), self._matrix) + tf.reshape(self._bias, [-1])
+        outputs = multiply(tf.reshape(hidden, [-1, num_inputs]), self._matrix)
+        if self._bias is not None:
+            outputs += self._bias
         return tf.reshape(outputs, tf.concat([tf.shape(hidden)[:-1], [num_outputs]], axis=0))
 
 
