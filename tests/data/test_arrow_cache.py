@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tfft.data import arrow_cache
+from tfft.data import arrow_cache, checking
 from tfft.data.records import read_records
 from tfft.errors import DataError
 
@@ -24,6 +24,18 @@ def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=rf"^{path} changed while it was read\. Expected files at rest\."):
             read_records(path)
     assert read_records(write(path, "text\nbefore\n")).rows["text"][:] == ["before"]  # nothing wrong was cached
+
+
+def test_a_file_that_grows_while_it_is_checked_is_refused(tmp_path, monkeypatch):
+    path = write(tmp_path / "f.csv", f"text\n{tmp_path}\n")
+
+    def read_file(name, kind, on_problem):
+        yield {"text": str(tmp_path)}
+        Path(name).write_text(f"text\n{tmp_path}\nlater\n")
+
+    monkeypatch.setattr(checking, "read_file", read_file)
+    with pytest.raises(DataError, match=rf"^{path} changed while it was read\. Expected files at rest\."):
+        read_records(path)
 
 
 @pytest.mark.parametrize("error", [DataError("Line 2 is torn."), OSError(28, "No space left on device")])

@@ -6,7 +6,7 @@ import pytest
 from pyarrow import parquet, table
 
 from tfft.data.checking import check_file
-from tfft.data.lines import decode_lines, line_of_record, read_rows
+from tfft.data.lines import decode_lines, lines_of_records, read_rows
 from tfft.errors import DataError
 
 CSV_ADVICE = "Expected cells quoted with double quotes, inner ones doubled. Write it with a CSV library."
@@ -288,10 +288,10 @@ def test_read_rows_against_the_csv_writer(kind):
     assert list(read_rows(lines, kind)) == expected
 
 
-def test_line_of_record(tmp_path):
+def test_lines_of_records(tmp_path):
     rows = write(tmp_path / "x.csv", '\ntext\n"a\nb"\n\n  \nc\n')
     lines = write(tmp_path / "x.jsonl", '\n{"text": "a"}\r\n\t\r\n{"text": "b"}')
-    assert [line_of_record(rows, "csv", index) for index in range(2)] == [f"Line 3 of {rows}", f"Line 7 of {rows}"]
-    assert [line_of_record(lines, "jsonl", index) for index in range(2)] == [f"Line 2 of {lines}", f"Line 4 of {lines}"]
+    assert lines_of_records(rows, "csv", [0, 1]) == {0: f"Line 3 of {rows}", 1: f"Line 7 of {rows}"}
+    assert lines_of_records(lines, "jsonl", [0, 1]) == {0: f"Line 2 of {lines}", 1: f"Line 4 of {lines}"}
     for kind in ("json", "parquet", "text"):
-        assert line_of_record(rows, kind, 4) == f"Record 5 of {rows}"
+        assert lines_of_records(rows, kind, [4]) == {4: f"Record 5 of {rows}"}

@@ -220,6 +220,17 @@ def test_rows_of_another_width_are_counted_and_the_others_read(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("cell", [b'"\xff start\nmore text"', b'"first\nline \xff bad\nthird"'])
+def test_a_row_of_several_lines_that_is_not_utf8_is_left_out_whole(tmp_path, cell):
+    path = tmp_path / "x.csv"
+    path.write_bytes(b"text,label\nplain,a\n" + cell + b",b\nlast,a\n")
+    problems = ReadingProblems()
+    records = read_records(path, on_problem=problems.add)
+    assert records.rows["text"][:] == ["plain", "last"]
+    assert [records.where(index) for index in range(2)] == [f"Line {n} of {path}" for n in (2, 4 + cell.count(b"\n"))]
+    assert [(finding.name, finding.count) for finding in problems.findings()] == [("mis-encoded", 1)]
+
+
 def test_records_of_an_array_that_are_none_are_counted_and_the_others_read(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('[{"text": "a"}, 7, {"text": "b"}]')

@@ -21,7 +21,9 @@ def shown(parts):
 # By hand
 
 
-@pytest.mark.parametrize(("length", "expected"), [(9, "abcde wxyz"), (6, "de wxyz"), (5, "e wxyz"), (4, " wxyz")])
+@pytest.mark.parametrize(
+    ("length", "expected"), [(9, "abcde wxyz"), (6, "de wxyz"), (5, "e wxyz"), (4, "e wxy"), (3, " wxy")]
+)
 def test_a_prompt_loses_its_start(length, expected):
     assert shown(shorten([part("abcde", shrinks="start"), part("wxyz", trained=True)], length)) == expected
 
@@ -116,6 +118,22 @@ def test_what_only_reads_loses_its_end():
     assert [shown(shorten(parts, length)) for length in (4, 3, 2, 1)] == ["a ## c", "a ## ", " ## ", " # "]
 
 
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (18, "abcdefgh ## stuvwxyz"),
+        (16, "cdefgh ## stuvwxyz"),
+        (12, "gh ## stuvwxyz"),
+        (9, " ## stuvwxy"),
+        (8, " ## stuvwx"),
+        (4, " # stu"),
+    ],
+)
+def test_a_long_answer_leaves_its_prompt_a_quarter_of_the_row(length, expected):
+    parts = [part("abcdefgh", shrinks="start"), part("##"), part("stuvwxyz", trained=True)]
+    assert shown(shorten(parts, length)) == expected
+
+
 # Against a slow rewrite, and what holds of every example
 
 
@@ -142,6 +160,10 @@ def shorten_slowly(parts, length):
     kept = list(parts)
     while count(kept) > length and len(turns := {part.segment.turn for part in kept} - {0}) > 1:
         kept = [part for part in kept if part.segment.turn != min(turns)]
+    room = min(sum(len(part.input_ids) for part in kept if not part.segment.trained), length // 4)
+    while sum(len(part.input_ids) for part in kept if part.segment.trained) > length - room:
+        index = max(index for index, part in enumerate(kept) if part.segment.trained and part.input_ids)
+        kept[index] = dataclasses.replace(kept[index], input_ids=kept[index].input_ids[:-1])
     sizes = [len(part.input_ids) for part in kept]
     while sum(sizes) > length:
         shrinking = [(sizes[index], index) for index, part in enumerate(kept) if part.segment.shrinks != "nothing"]

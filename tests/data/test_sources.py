@@ -143,6 +143,15 @@ def test_a_folder_that_datasets_saved_is_its_arrow_files(tmp_path):
     assert [Path(name).name for name in names(find_files(str(tmp_path / "saved")))][1:] == ["state.json"]
 
 
+@pytest.mark.parametrize("name", ["", "**/**/*.jsonl"])
+def test_a_file_that_two_paths_lead_to_is_read_once(tmp_path, name):
+    file = tmp_path / "in/b.jsonl"
+    file.parent.mkdir()
+    file.write_text('{"text": "x"}\n')
+    (tmp_path / "in/c.jsonl").symlink_to(file)
+    assert find_files(str(tmp_path / name)) == [(str(file), "jsonl")]
+
+
 def test_a_folder_of_links_is_read(tmp_path):
     (tmp_path / "a.csv").write_text("text\na\n")
     (tmp_path / "links").mkdir()

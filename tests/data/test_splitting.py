@@ -51,6 +51,30 @@ def test_nothing_is_held_out_of_classes_of_one(classes):
     assert hold_out(classes, 0.9, 0).tolist() == []
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_what_several_records_hold_is_held_out_whole_or_not_at_all(seed):
+    draw = np.random.default_rng(seed)
+    contents, classes = draw.integers(0, 60, 200), draw.integers(0, 3, 200).tolist()
+    held_out = hold_out(classes, 0.2, seed, contents)
+    others = np.setdiff1d(np.arange(200), held_out)
+    assert not set(contents[held_out]) & set(contents[others])
+    assert 30 <= len(held_out) <= 50
+
+
+def test_copies_count_and_what_is_repeated_beyond_the_share_stays():
+    contents = np.array([7] * 30 + list(range(100, 170)))
+    for seed in range(5):
+        held_out = hold_out([None] * 100, 0.1, seed, contents)
+        assert len(held_out) == 10
+        assert held_out.min() >= 30
+
+
+def test_distinct_contents_change_nothing():
+    classes = [number % 3 for number in range(50)]
+    expected = hold_out(classes, 0.3, seed=4)
+    np.testing.assert_array_equal(hold_out(classes, 0.3, 4, np.random.default_rng(0).permutation(50)), expected)
+
+
 def test_dividing_keeps_a_records_rows_together_and_loses_none():
     record = [0, 0, 1, 2, 2, 2, 3]
     train, validation = divide(make_rows(record), np.array([0, 2]), 0.5)

@@ -37,6 +37,10 @@ def test_what_is_equal_or_free_is_not_told():
         ({"max_length": 2.5}, ["--max-length none -> 2.5"]),
         ({"seed": 1, "allow": ["empty"]}, ["--allow none -> empty", "--seed 0 -> 1"]),
         ({"tokenizer_sha256": "t2"}, ["the tokenizer has changed"]),
+        (
+            {"files_by_source": [2]},
+            ["the files are named by other patterns or folders, of which each has its share held out"],
+        ),
         ({"formatting": {"separator": " "}}, ["how records are laid out has changed"]),
     ],
 )

@@ -284,7 +284,7 @@ def test_a_record_without_a_turn_to_learn_is_refused():
         ({}, "None"),
         ({"messages": []}, "None"),
         ({"messages": "Hello"}, "'Hello'"),
-        ({"messages": "5"}, "5"),
+        ({"messages": "5"}, "'5'"),
         ({"messages": "[]"}, "[]"),
         ({"messages": {"role": "user"}}, "{'role': 'user'}"),
         ({"messages": None, "conversations": 3}, "3"),

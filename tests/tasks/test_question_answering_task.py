@@ -43,6 +43,10 @@ def test_a_question_with_no_answer_learns_that_nothing_is_answered(tell):
         ({"answers": {"text": ["a", "a", "b"], "answer_start": [1, 1, 2]}}, ["a", "b"]),
         ({"answers": {"text": "a", "answer_start": 4}}, ["a"]),
         ({"answers": [{"text": "a", "answer_start": 1}, {"text": "b", "answer_start": 2}]}, ["a", "b"]),
+        ({"answers": '["in May", "May"]'}, ["in May", "May"]),  # cells of a CSV file
+        ({"answers": "{'text': ['a', 'a', 'b'], 'answer_start': [1, 1, 2]}"}, ["a", "b"]),
+        ({"answers": "[sic] as it says [1]"}, ["[sic] as it says [1]"]),
+        ({"answer": "[1]"}, ["[1]"]),
         ({"answers": []}, []),
         ({"answers": [], "answer": "a"}, []),
         ({"answers": None, "answer": "a"}, ["a"]),  # of two files, one had `answers` and the other `answer`

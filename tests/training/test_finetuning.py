@@ -94,6 +94,7 @@ def test_run_json_says_what_was_done_with_what(whole, reviews):
         "columns": ["text", "label"],
         "training_rows": 18,
         "validation_rows": 6,
+        "dropped_records": 0,
         "cut_records": 0,
         "cut_tokens": 0,
         "cut_learned_tokens": 0,
@@ -320,7 +321,8 @@ def test_too_few_records_to_hold_out_still_make_a_model(small, tmp_path, caplog)
 def test_a_tiny_corpus_is_learned_from_end_to_end(small, tmp_path):
     verses = ["Roses are red, violets are blue.", "Sugar is sweet, and so are you.", "Roses are blue, sugar is red."]
     records = write(tmp_path / "verses.jsonl", *({"text": verse} for verse in verses * 4))
-    config = small(epochs=10.0, learning_rate=0.02, evaluate_every=15, batch_size=4)
+    validation = {"validation": str(records), "allow": ("leakage",)}
+    config = small(epochs=10.0, learning_rate=0.02, evaluate_every=15, batch_size=4, **validation)
     found = finetune(records, tmp_path / "run", config)
     history = read_history(found.run)
     assert len(history) == 2

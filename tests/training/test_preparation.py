@@ -143,6 +143,41 @@ def test_the_split_and_the_tokenizer_do_not_hang_on_the_weights(sources, setting
     assert len(mixed.rows) > len(plain.rows)
 
 
+def test_files_of_one_record_give_their_share_together(settings, tmp_path):
+    files = []
+    for number in range(12):
+        files.append(tmp_path / f"{number:02}.txt")
+        files[-1].write_text(f"Page {number} of a book.")
+    prepared = prepare(files, settings(task="text", validation_fraction=0.25))
+    assert len(np.unique(prepared.validation_rows["record"])) == 3
+
+
+def test_the_same_files_under_other_names_are_another_run_where_that_changes_what_is_held_out(settings, tmp_path):
+    for name in "ab":
+        write(tmp_path / f"{name}.jsonl", *({"text": f"{name} {number}"} for number in range(20)))
+    files, config = sorted(tmp_path.glob("*.jsonl")), settings(task="text")
+    one, several = prepare(tmp_path, config).identity(config), prepare(files, config).identity(config)
+    assert {name for name, value in one.items() if several[name] != value} == {"files_by_source"}
+
+
+def test_no_copy_of_a_record_that_is_held_out_is_learned(settings, tmp_path):
+    path = write(
+        tmp_path / "f.jsonl", *({"text": f"number {number % 40}", "label": number % 2} for number in range(80))
+    )
+    prepared = prepare(path, settings(validation_fraction=0.25))
+    learned, validated = (texts(rows, prepared.tokenizer) for rows in (prepared.rows, prepared.validation_rows))
+    assert (len(prepared.validation_rows), len(learned), len(validated)) == (20, 30, 10)
+    assert not learned & validated
+
+
+def test_records_that_are_dropped_are_counted(settings, tmp_path):
+    long = [{"text": "x y z " * 100} for _ in range(3)]
+    path = write(tmp_path / "f.jsonl", *({"text": f"number {number}"} for number in range(20)), *long)
+    prepared = prepare(path, settings(task="text", overflow="drop", sequence_length=48))
+    assert prepared.dropped_records == 3
+    assert len(prepared.rows) + len(prepared.validation_rows) == 20
+
+
 def test_what_is_cut_is_counted_once_however_often_it_is_learned(sources, settings, tmp_path):
     long = write(tmp_path / "long.jsonl", {"text": "x y z " * 100, "label": "good"})
     prepared = prepare([*sources, f"{long}=5"], settings())
@@ -291,7 +326,7 @@ def test_what_is_cut_of_what_is_learned_is_counted_too(settings, tmp_path):
         tmp_path / "long.jsonl", {"prompt": "yz", "completion": completion}, {"prompt": "x", "completion": "y"}
     )
     prepared = prepare(records, settings(validation_fraction=0.0, sequence_length=12))
-    assert count_cut(prepared.rows) == {"cut_records": 1, "cut_tokens": 3 + 21 - 12, "cut_learned_tokens": 21 - 12}
+    assert count_cut(prepared.rows) == {"cut_records": 1, "cut_tokens": 3 + 21 - 12, "cut_learned_tokens": 21 - 9}
 
 
 def test_what_is_dropped_is_said(settings, tmp_path, caplog):
@@ -390,7 +425,7 @@ def test_the_identity_names_all_that_a_run_learns_from(reviews, settings, folder
 
     first = identity(reviews)
     names = {f"{name}_sha256" for name in ("records", "validation", "tokenizer", "architecture", "weights")}
-    names |= {"formatting", "mix"}
+    names |= {"formatting", "mix", "files_by_source"}
     assert first.keys() == names
     assert first["validation_sha256"] is first["weights_sha256"] is None
     assert all(re.fullmatch("[0-9a-f]{64}", value) for name, value in first.items() if value and "sha256" in name)

@@ -62,6 +62,7 @@ def check_file(name: str, kind: str, on_problem: OnProblem = refuse) -> Contents
         on_problem(problem)
         skipped.add(problem.number)
 
+    digest = hash_files([path])  # before, so that what is written while it is read shows when it is read again
     records = read_file(name, kind, skip)
     features, num_records = describe_table(path, kind) if kind in FORMATS else find_types(records)
     if not num_records:
@@ -69,7 +70,7 @@ def check_file(name: str, kind: str, on_problem: OnProblem = refuse) -> Contents
             f"{path} holds no record that can be read. Expected at least one. "
             f"Received: {len(skipped)} broken lines. Mend them."
         )
-    return Contents(features, num_records, hash_files([path]), frozenset(skipped))
+    return Contents(features, num_records, digest, frozenset(skipped))
 
 
 def check_size(path: Path) -> None:

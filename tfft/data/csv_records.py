@@ -4,7 +4,7 @@ import csv
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfft.data.lines import BrokenLineError, OnProblem, decode_lines, read_rows, refuse
+from tfft.data.lines import BrokenLineError, MisencodedLineError, OnProblem, decode_lines, read_rows, refuse
 from tfft.errors import DataError
 
 
@@ -20,18 +20,22 @@ def read_csv(path: Path, kind: str, on_problem: OnProblem = refuse) -> Iterator[
         DataError: A row has too few or too many cells, the header does not name every column once, or nothing
             follows it.
     """
-    header: list[str] = []
-    # Without its header no row can be read.
-    rows = read_rows(decode_lines(path, lambda problem: (on_problem if header else refuse)(problem)), kind)
+    misencoded: list[BrokenLineError] = []
+    rows = read_rows(decode_lines(path, misencoded.append, keep=True), kind)
     count = 0
     try:
         number, header = next(rows, (1, []))
+        if misencoded:
+            refuse(misencoded[0])  # without its header no row can be read
         _check_header(f"Line {number} of {path}", header)
         for count, (number, row) in enumerate(rows, start=1):  # noqa: B007
-            if len(row) != len(header):
+            if misencoded:
+                on_problem(MisencodedLineError(str(misencoded[0]), number))
+                misencoded.clear()
+            elif len(row) != len(header):
                 on_problem(_misfit(f"Line {number} of {path}", number, row, header))
-                continue
-            yield dict(zip(header, row, strict=True))
+            else:
+                yield dict(zip(header, row, strict=True))
     except csv.Error as error:
         raise DataError(
             f"{path} is not a well-formed {kind.upper()} file: {error}. Expected cells quoted with double quotes, "

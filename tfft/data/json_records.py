@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tfft.data.lines import BrokenLineError, OnProblem, decode_lines, line_of_record, refuse
+from tfft.data.lines import BrokenLineError, OnProblem, decode_lines, refuse
 from tfft.data.nested_records import flatten_articles, unwrap
 from tfft.errors import DataError
 
@@ -73,7 +73,7 @@ def _read_json_document(path: Path, on_problem: OnProblem) -> Iterator[dict[str,
             f"Received: {type(records).__name__}. Write the records as one array, or one a line in a .jsonl file."
         )
     for index, record in enumerate(flatten_articles(records)):
-        where = line_of_record(path, "json", index)
+        where = f"Record {index + 1} of {path}"
         try:
             _check_record(where, record, index + 1)
             _check_surrogates(where, record, index + 1)

@@ -46,12 +46,14 @@ def refuse(problem: BrokenLineError) -> None:
     raise problem
 
 
-def decode_lines(path: str | Path, on_problem: OnProblem = refuse) -> Iterator[str]:
+def decode_lines(path: str | Path, on_problem: OnProblem = refuse, keep: bool = False) -> Iterator[str]:
     """Yields the lines of a UTF-8 file with their ends, decompressed, without a byte order mark.
 
     Args:
         path: An existing file.
         on_problem: Is told of each line that is not UTF-8; if it returns, a blank line stands in its place.
+        keep: Whether the line itself stands there instead, with lone surrogates for the bytes that cannot be read: a
+            row of several lines ends where it would.
 
     Raises:
         DataError: A line is not UTF-8, and the message gives its number; or the file cannot be decompressed.
@@ -62,7 +64,7 @@ def decode_lines(path: str | Path, on_problem: OnProblem = refuse) -> Iterator[s
                 text = line.decode("utf-8")
             except UnicodeDecodeError as error:
                 on_problem(_misencoded(path, number, line[error.start], error.start + 1))
-                text = "\n"
+                text = line.decode("utf-8", "surrogateescape") if keep else "\n"
             yield text.removeprefix("\ufeff") if number == 1 else text
 
 
@@ -98,15 +100,10 @@ def read_rows(lines: Iterable[str], kind: str) -> Iterator[tuple[int, list[str]]
         raise csv.Error(f"{error}, in the row that starts on line {start}") from None
 
 
-def line_of_record(path: str | Path, kind: str, index: int) -> str:
-    """Says where a record stands, for a message: "Line 17 of train.csv", or its row where a file has no lines."""
-    return lines_of_records(path, kind, [index])[index]
-
-
 def lines_of_records(
     path: str | Path, kind: str, indices: Collection[int], skipped: Collection[int] = ()
 ) -> dict[int, str]:
-    """Says where records stand, as `line_of_record` does, reading the file once for all of them.
+    """Says where records stand: "Line 17 of train.csv", or "Record 17 of train.json" where a file has no lines.
 
     Args:
         path: An existing file, or a name on the hub.
@@ -136,7 +133,7 @@ def count_blank_lines(path: str | Path, kind: str) -> int:
 
 def _number_records(path: str | Path, kind: str) -> Iterator[int]:
     if kind in DELIMITERS:
-        rows = read_rows(decode_lines(path, _pass_over), kind)
+        rows = read_rows(decode_lines(path, _pass_over, keep=True), kind)
         return (number for number, _ in itertools.islice(rows, 1, None))  # the first is the header
     if kind in LINE_KINDS:
         lines = enumerate(decode_lines(path, _pass_over), start=1)

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 from tfft.tasks.task import Segment
 
+READ_SHARE = 4  # of the tokens of a row one in so many is left to what is read
+
 
 @dataclass(frozen=True)
 class Part:
@@ -24,15 +26,17 @@ class Part:
 def shorten(parts: Sequence[Part], length: int) -> list[Part]:
     """Leaves at most `length` tokens.
 
-    First the oldest exchanges of a conversation go, whole, but never the last one. Then the segments that shrink do,
-    the longest first. If that is not enough, what is read goes from the row's start, and at last what is learned from
-    its end, so that a row always holds something to learn if the example does.
+    First the oldest exchanges of a conversation go, whole, but never the last one. What is learned then loses its end
+    if it would leave less than a quarter of the row to what is read, or less than that has. The segments that shrink do
+    so, the longest first. If that is not enough, what is read goes from the row's start, and at last what is learned
+    from its end. So a row always holds something to learn if the example does, and what asks for it.
 
     Args:
         parts: All parts of an example.
         length: Tokens in a row, at least 1.
     """
     parts = _drop_exchanges(list(parts), length)
+    parts = _leave_room(parts, length)
     parts = _shrink(parts, length)
     parts = _cut_start(parts, length)
     return _cut_end(parts, length)
@@ -49,6 +53,17 @@ def _drop_exchanges(parts: list[Part], length: int) -> list[Part]:
         if count(parts) <= length:
             break
         parts = [part for part in parts if part.segment.turn != turn]
+    return parts
+
+
+def _leave_room(parts: list[Part], length: int) -> list[Part]:
+    learned = [index for index, part in enumerate(parts) if part.segment.trained]
+    num_learned = sum(len(parts[index].input_ids) for index in learned)
+    excess = num_learned - length + min(count(parts) - num_learned, length // READ_SHARE)
+    for index in reversed(learned):
+        size = max(len(parts[index].input_ids) - max(excess, 0), 0)
+        excess -= len(parts[index].input_ids) - size
+        parts[index] = replace(parts[index], input_ids=parts[index].input_ids[:size])
     return parts
 
 

@@ -63,13 +63,14 @@ def find_files(name: str, text_records: str = "file") -> list[tuple[str, str]]:
     if not path.exists() and (hub_name := parse_hub_name(name)):
         return [(str(hub_name), HUB)]
     found, problem = _look_for(name)
-    files = sorted(file for file in found if _holds_records(file))
-    if not files:
+    # What two paths lead to, such as a link beside its file, is read once, by the first of them.
+    by_file = {file.resolve(): file for file in sorted(filter(_holds_records, found), reverse=True)}
+    if not by_file:
         raise UsageError(
             f"{problem}. Expected a file of records ({ENDINGS}), a folder or a quoted pattern of them, or "
             "hub:OWNER/NAME. Check the path."
         )
-    return [(str(file), find_kind(file, text_records)) for file in files]
+    return [(str(file), find_kind(file, text_records)) for file in sorted(by_file.values())]
 
 
 def _look_for(name: str) -> tuple[Iterable[Path], str]:

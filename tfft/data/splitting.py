@@ -8,13 +8,15 @@ import numpy as np
 from tfft.data.rows import read_numbers
 
 
-def hold_out(classes: Iterable[Hashable], fraction: float, seed: int) -> np.ndarray:
+def hold_out(classes: Iterable[Hashable], fraction: float, seed: int, contents: np.ndarray | None = None) -> np.ndarray:
     """Chooses the records to hold out.
 
     Args:
         classes: The class of each record; all alike where there are none.
         fraction: Share to hold out, in [0, 1).
         seed: Decides the choice.
+        contents: What each record holds, as numbers (records,); records that hold the same stay together, or what is
+            held out would be learned, too. None: no two do.
 
     Returns:
         Sorted record numbers, int (held out,). Of every class about the same share, and never its last record.
@@ -25,8 +27,19 @@ def hold_out(classes: Iterable[Hashable], fraction: float, seed: int) -> np.ndar
     order = np.random.default_rng(seed).permutation(len(classes))
     by_class = order[np.argsort(classes[order], kind="stable")]
     sizes = np.bincount(classes, minlength=len(numbers))
-    places = np.arange(len(classes)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return np.sort(by_class[places < np.repeat(share_out(fraction, sizes), sizes)])
+    shares = np.repeat(share_out(fraction, sizes), sizes)
+    leaders = find_leaders(np.arange(len(classes)) if contents is None else contents)
+    copies = np.bincount(leaders, minlength=len(classes))[by_class]  # none of a record that is another's copy
+    fits = copies <= shares
+    taken = np.concatenate([[0], np.cumsum(copies * fits)])
+    taken_of_class = taken[1:] - np.repeat(taken[np.cumsum(sizes) - sizes], sizes)
+    return np.flatnonzero(np.isin(leaders, by_class[fits & (copies > 0) & (taken_of_class <= shares)]))
+
+
+def find_leaders(contents: np.ndarray) -> np.ndarray:
+    """Finds for each record the first one that holds the same: int (records,)."""
+    _, first, group = np.unique(contents, return_index=True, return_inverse=True)
+    return first[group]
 
 
 def share_out(fraction: float, sizes: np.ndarray) -> np.ndarray:

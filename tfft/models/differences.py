@@ -9,6 +9,7 @@ CHANGED = {
     "architecture_sha256": "the model's architecture has changed",
     "weights_sha256": "the weights to start from have changed",
     "formatting": "how records are laid out has changed",
+    "files_by_source": "the files are named by other patterns or folders, of which each has its share held out",
 }
 NAMES_OF_FILES = ("model", "model_config", "validation")
 HASHES_OF_FILES = {"records_sha256": "records", "validation_sha256": "validation"}

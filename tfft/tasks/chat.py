@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tfft.tasks.formatting import Formatting
-from tfft.tasks.task import Example, Record, RecordError, Segment, Task
+from tfft.tasks.task import Example, Record, RecordError, Segment, Task, parse_cell
 
 ROLES = {
     "system": "system",
@@ -131,14 +131,7 @@ def read_messages(record: Record) -> list[Message]:
 def read_turns(record: Record) -> Any:
     """Returns the turns as the record holds them, whatever they are."""
     turns = record.get("messages") or record.get("conversations")
-    return _parse(turns) if isinstance(turns, str) else turns  # a cell of a CSV file
-
-
-def _parse(cell: str) -> Any:
-    try:
-        return json.loads(cell)
-    except ValueError:
-        return cell
+    return parse_cell(turns)
 
 
 def _read_message(turn: Any, number: int) -> Message:

@@ -9,8 +9,6 @@ Where the label of any record is a list, each names all the classes of its text,
 A second text, `text_pair`, is read below the first where there is one that is not blank.
 """
 
-import ast
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
@@ -18,7 +16,7 @@ from typing import Any
 
 from tfft.errors import DataError
 from tfft.tasks.formatting import Formatting
-from tfft.tasks.task import Example, Record, RecordError, Segment, Task, read_text
+from tfft.tasks.task import Example, Record, RecordError, Segment, Task, parse_cell, read_text
 
 TEXT, PAIR = "text", "text_pair"
 
@@ -92,17 +90,8 @@ def name_labels(value: Any) -> tuple[str, ...] | None:
 
 def find_list(value: Any) -> list[Any] | None:
     """Returns the list that a label is or, as text in a cell of a CSV file, spells; None where it is or spells none."""
-    if isinstance(value, list):
-        return value
-    if not isinstance(value, str) or not (value.lstrip().startswith("[") and value.rstrip().endswith("]")):
-        return None
-    for parse in (json.loads, ast.literal_eval):  # as JSON writes it, and as Python does
-        try:
-            found = parse(value.strip())
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, list) else None
-    return None
+    found = parse_cell(value)
+    return found if isinstance(found, list) else None
 
 
 def is_multi_label(values: Iterable[Any]) -> bool:

@@ -10,7 +10,7 @@ is learned; a question with none learns that nothing is answered.
 from typing import Any
 
 from tfft.tasks.formatting import Formatting
-from tfft.tasks.task import Example, Record, RecordError, Segment, Task, read_text
+from tfft.tasks.task import Example, Record, RecordError, Segment, Task, parse_cell, read_text
 
 
 def make_example(record: Record) -> Example:
@@ -31,7 +31,7 @@ def read_answers(record: Record) -> list[str]:
     Raises:
         RecordError: There is no column of answers, or one that is no text.
     """
-    answers = record.get("answer") if record.get("answers") is None else record["answers"]
+    answers = record.get("answer") if record.get("answers") is None else parse_cell(record["answers"])
     answers = answers.get("text") if isinstance(answers, dict) else answers
     answers = answers if isinstance(answers, list) else [answers]
     texts = [answer.get("text") if isinstance(answer, dict) else answer for answer in answers]
@@ -52,7 +52,7 @@ def _find(answer: str, context: str, record: Record) -> tuple[int, int]:
 
 
 def _stated_start(record: Record) -> int:
-    first = _first(record.get("answers"))
+    first = _first(parse_cell(record.get("answers")))
     start = _first(first.get("answer_start")) if isinstance(first, dict) else None
     return start if isinstance(start, int) and start >= 0 else 0
 

@@ -1,5 +1,8 @@
 """The words every task shares: a record becomes an example, an example is segments of text."""
 
+import ast
+import contextlib
+import json
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field
 from typing import Any
@@ -116,6 +119,16 @@ class Task:
         """Lists the required columns that are not among `columns`, under any name."""
         known = {*columns} | {name for alias, name in self.aliases.items() if alias in columns}
         return [name for name in self.columns if name not in known]
+
+
+def parse_cell(value: Any) -> Any:
+    """Reads the list or object that a cell of a CSV file spells in JSON or Python; any other value is what it is."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] + text[-1:] in ("[]", "{}"):
+        for parse in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, RecursionError, MemoryError):
+                return parse(text)
+    return value
 
 
 def read_text(record: Record, column: str, empty: bool = False) -> str:

@@ -205,6 +205,7 @@ def _describe(run: RunFolder, prepared: Preparation, model: Model, objective: Ob
         parameters=model.count_params(),
         trained_parameters=count_trained(model),
         versions=package_versions(),
+        dropped_records=prepared.dropped_records,
         **count_cut(prepared.rows),
     )
     logger.info(

@@ -1,6 +1,7 @@
 """What stands before a fit: the records read and checked, the task chosen, the tokenizer ready, the rows encoded."""
 
 import itertools
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ class Preparation:
         rows: Encoded rows to train on, each as often as an epoch learns from it.
         validation_rows: Encoded rows to validate on; may be empty.
         validation_records: The records that those rows are of.
+        dropped_records: How many of both are left out because they are longer than a row.
         allowed: What was found that would spoil the run, and was passed over: a finding's name -> how many.
     """
 
@@ -65,14 +67,16 @@ class Preparation:
     rows: datasets.Dataset
     validation_rows: datasets.Dataset
     validation_records: Records
+    dropped_records: int
     allowed: dict[str, int]
 
     def identity(self, config: FinetuneConfig) -> dict[str, Any]:
-        """Tells all that a run learns from: SHA-256 of data, tokenizer, architecture and weights, and the mix."""
+        """Tells all that a run learns from: SHA-256 of data, tokenizer, architecture and weights, sources and mix."""
         weights = {source.name: source.weight for source in self.records.sources}
         return {
             "formatting": self.task.formatting.to_dict(),
             "mix": weights if set(weights.values()) != {1.0} else {},
+            "files_by_source": list(Counter(file.source.name for file in self.records.files).values()),
             "records_sha256": self.records.digest,
             "validation_sha256": self.validation_records.digest if config.validation else None,
             "tokenizer_sha256": hash_text(self.tokenizer.backend_tokenizer.to_str()),
@@ -120,7 +124,7 @@ def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) 
     tokenizer = tokenizer or learn_tokenizer(records, held_out, task, architecture)
 
     encoder = Encoder(task, tokenizer, sequence_length, labels)
-    rows, validation_rows = _encode(encoder, checked, held_out, config)
+    rows, validation_rows, dropped_records = _encode(encoder, checked, held_out, config)
     allowed |= check_rows(rows, validation_rows, records, encoder, config)
     return Preparation(
         records=records,
@@ -136,6 +140,7 @@ def prepare(sources: str | Path | Sequence[str | Path], config: FinetuneConfig) 
         rows=mix(rows, records, config.seed),
         validation_rows=validation_rows,
         validation_records=checked.validation or records,
+        dropped_records=dropped_records,
         allowed=allowed,
     )
 
@@ -169,10 +174,12 @@ def choose_held_out(checked: Checked, config: FinetuneConfig) -> np.ndarray:
     """Chooses the records to validate on where no others are named, int (held out,)."""
     if config.validation:
         return np.zeros(0, int)
-    # Every source gives its share, and every class within it.
-    sources = checked.records.source_numbers().tolist()
+    # Every source gives its share, and every class within it; sources of one record give theirs together.
+    sources = checked.records.source_numbers()
+    sources = np.where(np.bincount(sources)[sources] == 1, -1, sources).tolist()
     classes = _read_classes(checked) if checked.task.label_column else itertools.repeat(None)
-    return hold_out(zip(sources, classes, strict=False), config.validation_fraction, config.seed)
+    strata = zip(sources, classes, strict=False)
+    return hold_out(strata, config.validation_fraction, config.seed, checked.contents)
 
 
 def _read_classes(checked: Checked) -> Iterator[str | None]:
@@ -226,12 +233,12 @@ def _check_any_left(checked: Checked) -> None:
 
 def _encode(
     encoder: Encoder, checked: Checked, held_out: np.ndarray, config: FinetuneConfig
-) -> tuple[datasets.Dataset, datasets.Dataset]:
+) -> tuple[datasets.Dataset, datasets.Dataset, int]:
     records, validation = checked.records, checked.validation
     rows = encoder.encode(records)
-    report_dropped(rows, records, encoder.sequence_length)
+    num_dropped = report_dropped(rows, records, encoder.sequence_length)
     if validation is None:
-        return divide(rows, held_out, config.validation_fraction)
+        return *divide(rows, held_out, config.validation_fraction), num_dropped
     validation_rows = encoder.encode(validation)
-    report_dropped(validation_rows, validation, encoder.sequence_length)
-    return rows, validation_rows
+    num_dropped += report_dropped(validation_rows, validation, encoder.sequence_length)
+    return rows, validation_rows, num_dropped

@@ -5,6 +5,8 @@ import logging
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from tfft.config import FinetuneConfig
 from tfft.data.findings import Finding, allow, refuse_spoiling, tell, unite_findings
 from tfft.data.inspection import Inspection, ReadingProblems, inspect_classes, inspect_leakage, inspect_records
@@ -33,6 +35,7 @@ class Checked:
         classes: The name of a class -> its records.
         sides: What goes first where a record is too long.
         num_records: How many could be read, those among them that cannot be learned from.
+        contents: Hashes of what `records` read, uint64 (records,).
     """
 
     records: Records
@@ -42,6 +45,7 @@ class Checked:
     classes: dict[str, int]
     sides: tuple[str, ...]
     num_records: int
+    contents: np.ndarray
 
 
 def check_sources(
@@ -79,6 +83,7 @@ def check_sources(
         classes=seen.classes,
         sides=seen.sides,
         num_records=len(records.rows),
+        contents=seen.hashes,
     )
 
 

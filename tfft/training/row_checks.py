@@ -59,8 +59,8 @@ def count_cut(rows: datasets.Dataset) -> dict[str, int]:
     }
 
 
-def report_dropped(rows: datasets.Dataset, records: Records, sequence_length: int) -> None:
-    """Tells how many records are left out because they are too long."""
+def report_dropped(rows: datasets.Dataset, records: Records, sequence_length: int) -> int:
+    """Tells how many records are left out because they are too long, and returns their number."""
     num_dropped = len(records.rows) - len(np.unique(read_numbers(rows, "record")))
     if num_dropped:
         logger.info(
@@ -70,6 +70,7 @@ def report_dropped(rows: datasets.Dataset, records: Records, sequence_length: in
             records.name,
             sequence_length,
         )
+    return num_dropped
 
 
 def _check_any(rows: datasets.Dataset, records: Records, sequence_length: int) -> None:
