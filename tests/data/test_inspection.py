@@ -231,6 +231,16 @@ def test_a_row_of_several_lines_that_is_not_utf8_is_left_out_whole(tmp_path, cel
     assert [(finding.name, finding.count) for finding in problems.findings()] == [("mis-encoded", 1)]
 
 
+def test_a_quotation_mark_that_takes_in_lines_of_a_tsv_file_is_told(tmp_path):
+    path = tmp_path / "x.tsv"
+    path.write_text('label\ttext\na\t"A fine film\nb\tso-so\na\tsaid: great"\nb\t"two\nlines"\nb\tlast\n')
+    problems = ReadingProblems()
+    assert read_records(path, on_problem=problems.add).rows["text"][:] == ["two\nlines", "last"]
+    (finding,) = problems.findings()
+    assert (finding.name, finding.count) == ("malformed", 1)
+    assert finding.told.startswith(f"Line 2 of {path} has a cell with tabs and line breaks in it")
+
+
 def test_records_of_an_array_that_are_none_are_counted_and_the_others_read(tmp_path):
     path = tmp_path / "x.json"
     path.write_text('[{"text": "a"}, 7, {"text": "b"}]')

@@ -34,6 +34,8 @@ def read_csv(path: Path, kind: str, on_problem: OnProblem = refuse) -> Iterator[
                 misencoded.clear()
             elif len(row) != len(header):
                 on_problem(_misfit(f"Line {number} of {path}", number, row, header))
+            elif kind == "tsv" and (swollen := [cell for cell in row if "\t" in cell and "\n" in cell]):
+                on_problem(_swollen(f"Line {number} of {path}", number, swollen[0]))
             else:
                 yield dict(zip(header, row, strict=True))
     except csv.Error as error:
@@ -51,6 +53,15 @@ def _misfit(where: str, number: int, row: list[str], header: list[str]) -> Broke
     return BrokenLineError(
         f"{where} has {len(row)} cells. Expected {len(header)}, as in the header. "
         f"Received: first cell={row[0][:40]!r}. Quote cells that hold the delimiter or a line break.",
+        number,
+    )
+
+
+def _swollen(where: str, number: int, cell: str) -> BrokenLineError:
+    return BrokenLineError(
+        f"{where} has a cell with tabs and line breaks in it, as where a cell begins with a quotation mark that quotes "
+        f"nothing: it takes in all up to the next. Expected the one or the other. Received: {cell[:40]!r}. "
+        "Double such marks in a cell and quote it, or write the records as CSV.",
         number,
     )
 
