@@ -6,6 +6,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import feather, ipc, parquet
 
+from tfft.data.records import read_records
 from tfft.data.table_records import describe_table, read_table
 from tfft.errors import DataError
 
@@ -69,6 +70,13 @@ def test_a_column_of_categories_is_what_they_stand_for(write):
     path, kind = write(pa.table({"label": pa.array(["x", "y", "x"]).dictionary_encode()}))
     assert describe_table(path, kind)[0] == datasets.Features(label=datasets.Value("string"))
     assert [row["label"] for row in read_table(path, kind)] == ["x", "y", "x"]
+
+
+def test_a_column_of_a_type_that_datasets_lacks_is_json(write):
+    counts = pa.array([[("x", 1)], []], pa.map_(pa.string(), pa.int64()))
+    table = pa.table({"text": ["a", "b"], "counts": counts, "hash": pa.array([2**64 - 1, 3], "uint64")})
+    rows = read_records(write(table)[0]).rows
+    assert rows[:] == {"text": ["a", "b"], "counts": [[["x", 1]], []], "hash": [2**64 - 1, 3]}
 
 
 def test_a_class_is_its_name_and_json_its_value(write):

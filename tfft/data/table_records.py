@@ -17,6 +17,7 @@ from tfft.errors import DataError
 FORMATS = {"parquet": "a Parquet", "arrow": "an Arrow"}
 ARROW_FILE_MAGIC = b"ARROW1"  # without it, it is a stream
 BATCH_ROWS = 1000
+_JSON = datasets.Json()
 
 
 def read_table(path: Path, kind: str) -> Iterator[dict[str, Any]]:
@@ -51,11 +52,21 @@ def describe_table(path: Path, kind: str) -> tuple[datasets.Features, int]:
 
 
 def features_of(schema: pyarrow.Schema) -> datasets.Features:
-    """Returns the types of a table's columns; one whose cells are numbers of a dictionary is what they stand for."""
-    for index, field in enumerate(schema):
+    """Returns the types of a table's columns; one whose cells are numbers of a dictionary is what they stand for.
+
+    What `datasets` has no type for, as maps and whole numbers beyond 63 bits, is JSON.
+    """
+    features = {}
+    for field in schema:
         if pyarrow.types.is_dictionary(field.type):
-            schema = schema.set(index, field.with_type(field.type.value_type))
-    return datasets.Features.from_arrow_schema(schema)
+            field = field.with_type(field.type.value_type)  # noqa: PLW2901
+        alone = pyarrow.schema([field], schema.metadata)
+        try:
+            is_known = field.type != pyarrow.uint64()
+            features[field.name] = datasets.Features.from_arrow_schema(alone)[field.name] if is_known else _JSON
+        except ValueError:
+            features[field.name] = _JSON
+    return datasets.Features(features)
 
 
 def read_batches(
@@ -90,7 +101,12 @@ def _reader_of(feature: Any) -> Callable[[Any], Any] | None:
         return lambda number: feature.int2str(number) if number >= 0 else None
     if _lists_classes(feature):
         return feature.feature.int2str
-    return json.loads if isinstance(feature, datasets.Json) else None
+    return _read_json if isinstance(feature, datasets.Json) else None
+
+
+def _read_json(value: Any) -> Any:
+    """Reads a cell of JSON; of a column that has no other type it is what it stands for already."""
+    return json.loads(value) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
