@@ -113,8 +113,8 @@ def run_block(block: TFBlock, hidden, mask, config, dropout_key, index: int, rec
     place = 3 * index
     shards, normed = shards_of(block), block.ln_1(hidden)
     attended = [
-        attend(shard.attn, normed, mask, config, dropout_key, index, recall, index * len(shards) + number)
-        for number, shard in enumerate(shards)
+        attend(shard.attn, normed, mask, config, dropout_key, index, recall and functools.partial(recall, number))
+        for number, shard in enumerate(shards, start=index * len(shards))
     ]
     hidden += drop(functools.reduce(tf.add, attended), config.resid_pdrop, dropout_key, place + 2)
     normed = block.ln_2(hidden)
@@ -127,14 +127,12 @@ def shards_of(block: TFBlock) -> list:
     return getattr(block, "shards", [block])
 
 
-def attend(
-    attention: TFAttention, hidden, mask, config, dropout_key, index: int, recall: Recall | None, number: int
-) -> tf.Tensor:
-    """Runs multi-head self-attention, the model's attention `number`; scores are masked and normalised in float32."""
+def attend(attention: TFAttention, hidden, mask, config, dropout_key, index: int, recall: Callable | None) -> tf.Tensor:
+    """Runs multi-head self-attention; scores are masked and normalised in float32."""
     size = config.n_embd // config.n_head
     query, key, value = (split_heads(part, size) for part in tf.split(attention.c_attn(hidden), 3, axis=-1))
     if recall is not None:
-        key, value = recall(number, key, value)
+        key, value = recall(key, value)
     # The query is scaled, not the scores: half precision overflows there, and there are fewer numbers here.
     scores = tf.matmul(query * tf.cast(attention_scale(config, index), query.dtype), key, transpose_b=True)
     weights = tf.cast(tf.nn.softmax(tf.cast(scores, tf.float32) + mask), value.dtype)
