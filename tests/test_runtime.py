@@ -16,6 +16,7 @@ from tfft.runtime import (
     PACKAGES,
     PRECISION_POLICIES,
     claim,
+    claim_file,
     hash_files,
     hash_text,
     inspect_environment,
@@ -144,3 +145,21 @@ def test_a_claimed_folder_refuses_a_second_writer_until_it_is_left(tmp_path):
 def test_a_folder_that_cannot_be_made_is_refused():
     with pytest.raises(UsageError, match="/proc/none/run cannot be made there"), claim(Path("/proc/none/run")):
         pass
+
+
+def test_a_claimed_file_refuses_a_second_writer_until_it_is_left(tmp_path):
+    path = tmp_path / "new.partial"
+    with claim_file(path):
+        path.write_text("mine")
+        with pytest.raises(UsageError, match=r"Another process writes to .*new.partial at"), claim_file(path):
+            pass
+    with claim_file(path):
+        assert path.read_text() == "mine"
+
+
+def test_a_file_that_was_renamed_before_it_was_locked_is_not_claimed(tmp_path, monkeypatch):
+    path = tmp_path / "new.partial"
+    monkeypatch.setattr(runtime.fcntl, "flock", lambda *_: path.rename(tmp_path / "new"))
+    with pytest.raises(UsageError, match="Another process writes to"), claim_file(path):
+        pass
+    assert not path.exists()

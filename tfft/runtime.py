@@ -15,7 +15,7 @@ from tfft.errors import UsageError
 
 try:
     import fcntl
-except ImportError:  # Windows has no locks on folders
+except ImportError:  # Windows has no such locks
     fcntl = None
 
 logger = logging.getLogger(__name__)
@@ -131,24 +131,54 @@ def claim(path: Path) -> Iterator[None]:
         path.mkdir(parents=True, exist_ok=True)
     except FileNotFoundError:
         raise UsageError(f"{path} cannot be made there. Expected a new folder. Pass another --output.") from None
+    with _locked(path, os.O_RDONLY):
+        yield
+
+
+@contextlib.contextmanager
+def claim_file(path: Path) -> Iterator[None]:
+    """Keeps a file, made if it is absent, to one writer at a time; otherwise as `claim`.
+
+    Args:
+        path: The file, in a folder that is there.
+
+    Raises:
+        UsageError: Another process writes to it.
+    """
+    with _locked(path, os.O_RDWR | os.O_CREAT):
+        yield
+
+
+@contextlib.contextmanager
+def _locked(path: Path, flags: int) -> Iterator[None]:
     if fcntl is None:
         yield
         return
-    folder = os.open(path, os.O_RDONLY)
+    descriptor = os.open(path, flags, 0o666)
     try:
-        _lock(folder, path)
+        if not (_lock(descriptor, path) and _stands_at(descriptor, path)):
+            raise UsageError(
+                f"Another process writes to {path} at this moment. Expected one at a time. "
+                "Wait for its end, or pass another --output."
+            )
         yield
     finally:
-        os.close(folder)
+        os.close(descriptor)
 
 
-def _lock(folder: int, path: Path) -> None:
+def _lock(descriptor: int, path: Path) -> bool:
     try:
-        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise UsageError(
-            f"Another process writes to {path} at this moment. Expected one at a time. "
-            "Wait for its end, or pass another --output."
-        ) from None
+        return False
     except OSError:
         logger.debug("The file system of %s knows no locks: nothing keeps a second writer away.", path)
+    return True
+
+
+def _stands_at(descriptor: int, path: Path) -> bool:
+    """Tells whether a path still leads to what was opened there: who held the lock before may have renamed it."""
+    try:
+        return os.path.samestat(os.fstat(descriptor), path.stat())
+    except FileNotFoundError:
+        return False

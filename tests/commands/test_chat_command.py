@@ -44,6 +44,12 @@ def test_chat_gives_the_conversation_as_json(talk, chat_run):
     assert told["messages"][:2] == [{"role": "system", "content": "Hm"}, {"role": "user", "content": "We hated it"}]
 
 
+def test_chat_reads_bytes_that_are_not_utf8(talk):
+    answer = talk(b"caf\xe9\n", "--json")
+    assert answer.exit_code == 0
+    assert json.loads(answer.stdout.splitlines()[-1])["messages"][0] == {"role": "user", "content": "caf\ufffd"}
+
+
 def test_chat_obeys_what_begins_with_a_slash(talk, tmp_path):
     path = tmp_path / "chats.jsonl"
     lines = f"/save {path}\n/system Hm\nWe hated it\n/save {path}\n/reset\nWe hated it\n/save {path}\n/what\n/save\n"

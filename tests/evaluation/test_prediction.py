@@ -147,6 +147,38 @@ def test_prediction_leaves_an_existing_output_alone(tuned, records, tmp_path):
     assert files(tmp_path) == ["out.jsonl"]
 
 
+def meanwhile(monkeypatch, happen):
+    """Lets something happen while the first record is predicted."""
+    original = predictors._classify
+
+    def classify(*arguments):
+        monkeypatch.setattr(predictors, "_classify", original)
+        happen()
+        return original(*arguments)
+
+    monkeypatch.setattr(predictors, "_classify", classify)
+
+
+def test_the_same_prediction_a_second_time_is_refused_while_the_first_runs(
+    tuned, records, whole, tmp_path, short_chunks, monkeypatch
+):
+    def happen():
+        with pytest.raises(UsageError, match=r"Another process writes to .*out.jsonl\..*partial at this moment"):
+            predict(tuned, records, tmp_path / "out.jsonl")
+
+    meanwhile(monkeypatch, happen)
+    predict(tuned, records, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_bytes() == whole
+    assert files(tmp_path) == ["out.jsonl"]
+
+
+def test_prediction_leaves_an_output_alone_that_came_meanwhile(tuned, records, tmp_path, monkeypatch):
+    meanwhile(monkeypatch, lambda: (tmp_path / "out.jsonl").write_text("mine"))
+    with pytest.raises(UsageError, match=r"out.jsonl exists. Expected a new file"):
+        predict(tuned, records, tmp_path / "out.jsonl")
+    assert (tmp_path / "out.jsonl").read_text() == "mine"
+
+
 def test_prediction_refuses_an_output_without_a_folder(tmp_path):
     with pytest.raises(UsageError, match=r"There is no folder .*nowhere to write out.jsonl to. Make it first"):
         check_target(tmp_path / "nowhere" / "out.jsonl")

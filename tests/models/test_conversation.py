@@ -77,6 +77,15 @@ def test_a_saved_conversation_is_a_record_to_learn_from(conversation, tmp_path):
     assert json.loads((tmp_path / "chats.jsonl").read_text().splitlines()[0])["messages"] == conversation.messages
 
 
+def test_a_conversation_is_saved_on_a_line_of_its_own(conversation, tmp_path):
+    path, conversation.turns = tmp_path / "chats.jsonl", [USER, ANSWER]
+    line = json.dumps({"messages": [USER, ANSWER]})
+    path.write_text(line)
+    for _ in range(2):
+        conversation.save(path)
+    assert path.read_text() == f"{line}\n" * 3
+
+
 def test_what_cannot_be_saved_is_told(conversation, tmp_path):
     with pytest.raises(UsageError, match="There is nothing to save yet"):
         conversation.save(tmp_path / "chats.jsonl")

@@ -9,10 +9,12 @@ from tfft.models.generation_options import GenerationOptions
 FIELDS = dataclasses.fields(GenerationOptions)
 BAD = [
     ({"max_new_tokens": 0}, "--max-new-tokens cannot be that. Expected a number of at least 1."),
+    ({"max_new_tokens": 2**31}, "--max-new-tokens cannot be that. Expected a number of at most 2147483647."),
     ({"min_new_tokens": -1}, "--min-new-tokens cannot be that. Expected a number of at least 0."),
     ({"temperature": -0.1}, "--temperature cannot be that. Expected a number of at least 0."),
     ({"temperature": float("nan")}, "--temperature cannot be that. Expected a finite number."),
     ({"top_k": -1}, "--top-k cannot be that. Expected a number of at least 0."),
+    ({"top_k": 2**31}, "--top-k cannot be that. Expected a number of at most 2147483647."),
     ({"top_p": 0.0}, "--top-p cannot be that. Expected a number above 0."),
     ({"top_p": 1.1}, "--top-p cannot be that. Expected a number of at most 1."),
     ({"min_p": 1.5}, "--min-p cannot be that. Expected a number of at most 1."),

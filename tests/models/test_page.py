@@ -36,6 +36,12 @@ def test_a_row_has_room_to_the_end_of_the_context(page):
     assert page.limits.numpy().tolist() == [2, 4]
 
 
+def test_more_tokens_than_the_context_holds_have_no_slots():
+    page = lay_out(*pad_left(tf.ragged.constant([[1, 2, 3], [4]], tf.int32), 0), 2**31 - 1, n_positions=5)
+    assert int(page.new_slots) == 5
+    assert page.limits.numpy().tolist() == [2, 4]
+
+
 @pytest.mark.parametrize("num_new", [0, 1, 4])
 def test_generated_tokens_fill_the_slots_behind_the_prompt(page, num_new):
     new = [1] * num_new + [0] * (4 - num_new)

@@ -43,6 +43,19 @@ def test_a_stop_text_is_never_told_not_even_in_part(tuned):
             break
 
 
+def test_a_stop_text_before_min_new_tokens_cuts_what_is_streamed_as_what_is_completed(tuned):
+    settings = {"max_new_tokens": 16, "temperature": 3.0, "seed": 1}
+    whole, _ = listen(TextStreamer(tuned, GenerationOptions(**settings)), "The soup")
+    options = GenerationOptions(min_new_tokens=12, **settings)
+    for stop in ([whole[1:3]], [whole[2:4], whole[1:7]], [whole[0]]):
+        expected = TextGenerator(tuned, options, stop).complete(["The soup"])[0]
+        assert expected.num_tokens >= 12
+        assert listen(TextStreamer(tuned, options, stop), "The soup") == (
+            expected.completion,
+            expected.finish_reason,
+        )
+
+
 def test_a_piece_holds_whole_characters(tuned, monkeypatch):
     """Each byte of the text is a token of its own."""
     text = "größer 😀, 日本"

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import socket
+import struct
 import threading
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -14,8 +15,8 @@ import pytest
 import tensorflow as tf
 
 from tfft.errors import ServiceError, UsageError
-from tfft.serving import patience
-from tfft.serving.client import query, read_headers
+from tfft.serving import grpc_endpoint, patience
+from tfft.serving.client import GRPC, HTTP, query, read_headers
 from tfft.serving.patience import Patience
 
 TEXTS = ["The soup was hot and good 1.", "größer 👍🏽", ""]
@@ -164,7 +165,7 @@ def test_a_folder_without_a_savedmodel_is_refused(tmp_path):
 def test_a_broken_savedmodel_is_refused(versions, tmp_path):
     shutil.copytree(versions, tmp_path / "cut")
     (tmp_path / "cut" / "1" / "saved_model.pb").write_bytes(b"junk")
-    with pytest.raises(UsageError, match=r"cut/1 is not a SavedModel that takes texts: .*Expected one that tfft"):
+    with pytest.raises(UsageError, match=r"cut/1 does not load: .*Expected a SavedModel that tfft export"):
         query(str(tmp_path / "cut"), ["x"])
 
 
@@ -239,6 +240,32 @@ def test_an_input_that_is_missing_or_no_number_is_refused(chat_url):
         query(chat_url, ["x"], "generate", {"max_new_tokens": "many", **NUMBERS}, ONCE)
 
 
+def test_an_integer_its_type_does_not_hold_is_refused(chat_versions):
+    for value in (2**31, -(2**31) - 1):
+        with pytest.raises(UsageError, match=rf"Input 'max_new_tokens' cannot be that. Expected int32. .*'{value}'"):
+            query(str(chat_versions), ["x"], "generate", {"max_new_tokens": str(value), **NUMBERS})
+
+
+def test_a_number_that_the_graph_refuses_is_told_as_its_check_tells_it(chat_url, chat_versions):
+    numbers = {"max_new_tokens": "1", **NUMBERS, "temperature": "-1"}
+    expected = (
+        r"refuses what it is asked: temperature cannot be that. Expected a number of at least 0. Received: -1\. Check"
+    )
+    for target in (chat_url, str(chat_versions)):
+        with pytest.raises(UsageError, match=expected):
+            query(target, ["x"], "generate", numbers, ONCE)
+
+
+def test_what_grpc_calls_an_invalid_argument_is_an_input_that_is_refused():
+    endpoint = object.__new__(grpc_endpoint.GrpcEndpoint)
+    endpoint.name = "grpc://host/reviews"
+    error = endpoint._refusal(
+        "INVALID_ARGUMENT", "assertion failed: [top_k cannot be that. Received:] [-1]\n\t [[node]]"
+    )
+    assert isinstance(error, UsageError)
+    assert "grpc://host/reviews refuses what it is asked: top_k cannot be that. Received: -1. Check" in str(error)
+
+
 def test_a_model_the_server_does_not_have_is_refused(reviews_url, grpc_url):
     for url in (reviews_url.replace("reviews", "none"), grpc_url.replace("reviews", "none"), f"{grpc_url}/2"):
         with pytest.raises(UsageError, match=r"is no model of this server: Servable not found for request: .*Check"):
@@ -264,12 +291,15 @@ def test_a_server_that_stays_busy_is_given_up():
     assert len(requests) == 3
 
 
-@pytest.mark.parametrize("status", [400, 500])
+REFUSALS = {400: (UsageError, r"refuses what it is asked: "), 500: (ServiceError, r"refuses \(HTTP status 500\): ")}
+
+
+@pytest.mark.parametrize("status", REFUSALS)
 def test_a_refusal_is_told_and_not_tried_again(status):
-    refusal = (status, {"error": "a shape\n that does not fit."})
+    refusal, (error, expected) = (status, {"error": "a shape\n that does not fit."}), REFUSALS[status]
     with (
         scripted((200, METADATA), refusal) as (url, requests),
-        pytest.raises(ServiceError, match=rf"refuses \(HTTP status {status}\): a shape that does not fit\.$"),
+        pytest.raises(error, match=f"{expected}a shape that does not fit\\."),
     ):
         query(url, ["x"])
     assert len(requests) == 2
@@ -298,21 +328,45 @@ def test_nobody_there_is_told():
             query(url, ["x"], patience=Patience(5, retries=1))
 
 
-@pytest.mark.parametrize("content", [b"SSH-2.0-OpenSSH_9.6\r\n", b""])
-def test_a_server_that_does_not_speak_http_is_refused(content):
+@pytest.mark.parametrize(("status", "expected"), [("503 Busy", "has no time"), ("500 Broken", "refuses")])
+@pytest.mark.parametrize("head", ["Content-Length: 99", "Transfer-Encoding: chunked"])
+def test_a_refusal_whose_reason_breaks_off_is_told_by_its_status(status, expected, head):
+    def refuse(connection):
+        connection.sendall(f"HTTP/1.1 {status}\r\n{head}\r\n\r\n".encode())
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # resets it
+
+    number, reason = status.split()
+    with (
+        speaking(refuse) as url,
+        pytest.raises(ServiceError, match=rf"{expected} \(HTTP status {number}\): {reason}\."),
+    ):
+        query(url, ["x"], patience=ONCE)
+
+
+@contextlib.contextmanager
+def speaking(speak):
+    """A server that says to its one client what a function of the connection does."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
-        def speak():
+        def accept():
             connection, _ = listener.accept()
             with connection:
                 connection.recv(1 << 16)
-                connection.sendall(content)
+                speak(connection)
 
-        thread = threading.Thread(target=speak)
+        thread = threading.Thread(target=accept)
         thread.start()
-        with pytest.raises(ServiceError, match="cannot be reached: "):
-            query(f"http://127.0.0.1:{listener.getsockname()[1]}/v1/models/reviews", ["x"], patience=ONCE)
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1/models/reviews"
         thread.join()
+
+
+@pytest.mark.parametrize("content", [b"SSH-2.0-OpenSSH_9.6\r\n", b""])
+def test_a_server_that_does_not_speak_http_is_refused(content):
+    with (
+        speaking(lambda connection: connection.sendall(content)) as url,
+        pytest.raises(ServiceError, match="cannot be reached: "),
+    ):
+        query(url, ["x"], patience=ONCE)
 
 
 def test_a_server_that_does_not_answer_in_time_is_refused():
@@ -367,9 +421,33 @@ def test_no_redirect_carries_a_token_elsewhere(monkeypatch):
         assert stolen == []
 
 
-def test_a_line_that_is_no_header_is_refused_without_being_shown():
-    assert read_headers({}) == {}
-    assert read_headers({"TFFT_QUERY_HEADERS": "A: b: c\n\nD:e"}) == {"A": "b: c", "D": "e"}
-    with pytest.raises(UsageError, match="Line 2 of TFFT_QUERY_HEADERS is no header") as error:
-        read_headers({"TFFT_QUERY_HEADERS": f"A: b\n{SECRET}"})
+def test_headers_are_read_from_the_environment():
+    assert read_headers({}, HTTP) == {}
+    lines = {"TFFT_QUERY_HEADERS": "A: b: c\n\nD:e é", "TFFT_QUERY_TOKEN": f" {SECRET}\n"}
+    assert read_headers(lines, HTTP) == {"A": "b: c", "D": "e é", "Authorization": f"Bearer {SECRET}"}
+    assert read_headers({"TFFT_QUERY_HEADERS": "X-Tenant.id: 7"}, GRPC) == {"X-Tenant.id": "7"}
+
+
+@pytest.mark.parametrize("form", [HTTP, GRPC], ids=["http", "grpc"])
+@pytest.mark.parametrize("line", ["b", "b:", ": b", "A b: c", "Ä: b", "A: b\tc", "A: b\0c", "A: b€", "A: b\udce9"])
+def test_a_line_that_is_no_header_is_refused_without_being_shown(form, line):
+    with pytest.raises(
+        UsageError, match="Line 2 of TFFT_QUERY_HEADERS makes no header. Expected 'Name: value'"
+    ) as error:
+        read_headers({"TFFT_QUERY_HEADERS": "A: b\n" + line.replace("b", SECRET)}, form)
+    assert SECRET not in str(error.value)
+
+
+@pytest.mark.parametrize("line", ["Trace-Bin: b", "a!: b", "A: é"])
+def test_a_header_that_grpc_does_not_know_is_refused(line):
+    assert read_headers({"TFFT_QUERY_HEADERS": line}, HTTP)
+    with pytest.raises(UsageError, match="Line 1 .* in printable characters of ASCII, with a name that does not end"):
+        read_headers({"TFFT_QUERY_HEADERS": line}, GRPC)
+
+
+@pytest.mark.parametrize("target", ["http://127.0.0.1:9/v1/models/x", "grpc://127.0.0.1:9/x"])
+def test_a_token_of_several_lines_is_refused_without_being_shown(monkeypatch, target):
+    monkeypatch.setenv("TFFT_QUERY_TOKEN", f"{SECRET}\nsecond")
+    with pytest.raises(UsageError, match="^TFFT_QUERY_TOKEN makes no header") as error:
+        query(target, ["x"], patience=ONCE)
     assert SECRET not in str(error.value)

@@ -64,6 +64,14 @@ def test_the_oldest_versions_go_where_few_are_to_stay(tuned, tmp_path, hollow, c
     assert "Deleted, as --keep asks: 1, 2." in caplog.text
 
 
+def test_an_export_into_the_folder_one_stands_in_has_its_name(tuned, tmp_path, hollow, monkeypatch):
+    named = []
+    monkeypatch.setattr(export, "write_warmup", lambda folder, name, signatures: named.append(name))
+    monkeypatch.chdir(tmp_path)
+    export_model(tuned, Path())
+    assert named == [tmp_path.name]
+
+
 def test_an_export_goes_on_from_the_newest_version(tuned, tmp_path, hollow):
     (tmp_path / "41").mkdir()
     (tmp_path / "serving").mkdir()

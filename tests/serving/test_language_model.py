@@ -103,9 +103,11 @@ def test_a_request_chooses_its_numbers(signatures, tuned, options):
         ("max_new_tokens", 0, r"max_new_tokens cannot be that. Expected a number of at least 1. Received:\] \[0"),
         ("temperature", -1.0, r"temperature cannot be that. Expected a number of at least 0"),
         ("temperature", float("nan"), r"temperature cannot be that"),
+        ("temperature", float("inf"), r"temperature cannot be that. Expected a finite number. Received:\] \[inf"),
         ("top_p", 0.0, r"top_p cannot be that. Expected a number above 0"),
         ("top_p", 1.5, r"top_p cannot be that. Expected a number of at most 1"),
         ("repetition_penalty", 0.0, r"repetition_penalty cannot be that. Expected a number above 0"),
+        ("repetition_penalty", float("inf"), r"repetition_penalty cannot be that. Expected a finite number"),
         ("seed", -1, r"seed cannot be that. Expected a number of at least 0"),
     ],
 )

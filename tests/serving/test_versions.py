@@ -1,13 +1,23 @@
+from pathlib import Path
+
 import pytest
 
 from tfft.errors import UsageError
-from tfft.serving.versions import drop_old_versions, newest_version, next_version
+from tfft.serving.versions import drop_old_versions, name_model, newest_version, next_version
 
 
 def save(folder):
     folder.mkdir(parents=True)
     (folder / "saved_model.pb").write_bytes(b"")
     return folder
+
+
+def test_a_model_has_the_name_of_its_folder(tmp_path, monkeypatch):
+    (tmp_path / "reviews" / "1").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "reviews")
+    assert name_model(Path()) == name_model(Path("1/..")) == name_model(tmp_path / "reviews") == "reviews"
+    (tmp_path / "link").symlink_to("reviews")
+    assert name_model(tmp_path / "link") == "link"
 
 
 def test_the_first_version_is_1(tmp_path):
@@ -72,3 +82,15 @@ def test_the_oldest_versions_are_dropped(tmp_path, keep, left, dropped):
     assert drop_old_versions(tmp_path, keep) == dropped
     assert len([*tmp_path.iterdir()]) == 4 - len(dropped)
     assert newest_version(tmp_path) == tmp_path / "11"
+
+
+def test_what_holds_no_savedmodel_is_not_dropped(tmp_path):
+    for name in ("2023", "2024"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "reviews.csv").write_text("mine")
+    (tmp_path / "7").write_text("mine")
+    for name in ("2025", "2026"):
+        save(tmp_path / name)
+    assert drop_old_versions(tmp_path, keep=1) == ["2025"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["2023", "2024", "2026", "7"]
+    assert next_version(tmp_path) == 2027

@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import io
 import signal
 import sys
 from collections.abc import Iterator
@@ -58,6 +59,8 @@ def chat(run: str, system: str, stop: tuple[str, ...], as_json: bool, **settings
 
 def _read_lines() -> Iterator[str]:
     """Yields what the user types or a pipe holds, until either ends."""
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="surrogateescape")  # as Python hands on arguments, for `as_utf8`
     if not sys.stdin.isatty():
         yield from (as_utf8(line).rstrip("\r\n") for line in sys.stdin)
         return

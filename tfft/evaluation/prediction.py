@@ -10,7 +10,7 @@ from tfft.data.records import Records
 from tfft.errors import DataError, UsageError
 from tfft.evaluation.predictors import Predictor
 from tfft.models.origin import list_sources
-from tfft.runtime import hash_files, hash_text
+from tfft.runtime import claim_file, hash_files, hash_text
 from tfft.tasks.task import RecordError
 from tfft.whole_files import write_text
 
@@ -34,7 +34,7 @@ def predict_file(predictor: Predictor, records: Records, output: Path, unreadabl
         The number of records that have no prediction, the unreadable ones among them.
 
     Raises:
-        UsageError: The output exists, or its folder does not.
+        UsageError: The output exists, its folder does not, or another process predicts the same into it.
         DataError: The records lack a column or have one named as the predictions', or none of them can be read.
     """
     check_target(output)
@@ -45,11 +45,13 @@ def predict_file(predictor: Predictor, records: Records, output: Path, unreadabl
     weights = hash_files(list_sources(predictor.tuned.folder))
     parts = [weights, predictor.identity, records.digest, records.rows._fingerprint]
     partial = output.with_name(f".{output.name}.{hash_text(''.join(parts))[:12]}.partial")
-    _predict_rest(predictor, records, partial)
-    if failures:
-        write_text(failed_file(output), "".join(_line(failure) for failure in failures))
-        logger.warning("%d records have no prediction: see %s.", len(failures), failed_file(output))
-    partial.replace(output)
+    with claim_file(partial):
+        _predict_rest(predictor, records, partial)
+        check_target(output)  # whoever writes to the same output from other records has another partial file
+        if failures:
+            write_text(failed_file(output), "".join(_line(failure) for failure in failures))
+            logger.warning("%d records have no prediction: see %s.", len(failures), failed_file(output))
+        partial.replace(output)
     return len(failures)
 
 

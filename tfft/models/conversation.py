@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -80,11 +81,11 @@ class Conversation:
         """
         if not self.turns:
             raise UsageError("There is nothing to save yet. Say something first.")
+        record = json.dumps({"messages": self.messages}, ensure_ascii=False)
         try:
-            with path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"messages": self.messages}, ensure_ascii=False) + "\n")
+            _add_line(path, record)
         except OSError as error:
-            raise UsageError(f"{path} cannot be written: {error.strerror}. Pass another FILE.") from None
+            raise UsageError(f"{path} cannot be written: {error.strerror or error}. Pass another FILE.") from None
 
     def _lay_out(self, text: str) -> tuple[Segment, ...]:
         try:
@@ -93,6 +94,16 @@ class Conversation:
             return make_prompt(self._task, make_record(self._task, text))
         except RecordError as error:
             raise UsageError(f"The message {error}") from None
+
+
+def _add_line(path: Path, line: str) -> None:
+    with path.open("a+b") as file:
+        is_empty = file.tell() == 0
+        if not is_empty:
+            file.seek(-1, os.SEEK_END)
+        # What an editor or another program wrote may end without a line end.
+        before = b"" if is_empty or file.read(1) == b"\n" else b"\n"
+        file.write(before + line.encode() + b"\n")
 
 
 def describe_talent(tuned: TunedModel) -> str:

@@ -17,7 +17,7 @@ class Completions(NamedTuple):
     """What was generated.
 
     Attributes:
-        ids: int32 (batch, max_new_tokens), padded behind a row's last token.
+        ids: int32 (batch, new_slots), as many as `lay_out` makes, padded behind a row's last token.
         num_tokens: int32 (batch,), the tokens of each row, an end-of-text token among them.
         stopped: bool (batch,), whether something ended the row; if not, it is as long as it may be.
     """

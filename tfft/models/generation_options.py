@@ -18,10 +18,12 @@ class GenerationOptions:
         UsageError: A number is outside what its field allows, or does nothing beside the others.
     """
 
-    max_new_tokens: int = setting(128, "Tokens of a completion, at most.", least=1)
-    min_new_tokens: int = setting(0, "Tokens before which nothing ends a completion.", least=0)
+    max_new_tokens: int = setting(128, "Tokens of a completion, at most.", least=1, most=2**31 - 1)
+    min_new_tokens: int = setting(
+        0, "Tokens before which nothing ends a completion; at a stop text it is cut all the same.", least=0
+    )
     temperature: float = setting(0.0, "0 takes the likeliest token; above 0 one is drawn, at 1 as learned.", least=0)
-    top_k: int = setting(0, "Draws from this many of the likeliest tokens; 0 from all.", least=0)
+    top_k: int = setting(0, "Draws from this many of the likeliest tokens; 0 from all.", least=0, most=2**31 - 1)
     top_p: float = setting(
         1.0, "Draws from the fewest of the likeliest tokens that have this probability together.", above=0, most=1
     )

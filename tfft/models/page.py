@@ -47,10 +47,10 @@ def lay_out(
     Args:
         prompt_ids: int32 (rows, prompt_slots), padded on the left.
         attention_mask: int32 (rows, prompt_slots), 1 for a token and 0 for padding.
-        max_new_tokens: Slots for generated tokens.
+        max_new_tokens: Tokens each row may generate; there are as many slots for them as the context has at most.
         n_positions: Tokens the model can hold at once.
     """
-    new = tf.zeros([tf.shape(prompt_ids)[0], max_new_tokens], tf.bool)
+    new = tf.zeros([tf.shape(prompt_ids)[0], tf.minimum(max_new_tokens, n_positions)], tf.bool)
     page = Page(prompt_ids, tf.concat([attention_mask > 0, new], axis=1), limits=max_new_tokens)
     return page._replace(limits=tf.minimum(max_new_tokens, n_positions - page.prompt_lengths))
 

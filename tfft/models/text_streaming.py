@@ -75,8 +75,10 @@ class TextStreamer:
         """
         decoder, text, told = codecs.getincrementaldecoder("utf-8")("replace"), "", 0
         for token, finish_reason in self._tokens(prompt_ids):
-            text = cut_at(text + decoder.decode(self._spellings[token], final=bool(finish_reason)), self._stop)
-            certain = len(text) if finish_reason else len(text) - _count_uncertain(text, self._stop)
+            text += decoder.decode(self._spellings[token], final=bool(finish_reason))
+            # Kept uncut: before `min_new_tokens` a stop text does not end it, and one that begins earlier may come.
+            shown = len(cut_at(text, self._stop))
+            certain = shown if finish_reason else min(shown, len(text) - _count_uncertain(text, self._stop))
             if certain > told or finish_reason:
                 yield Piece(text[told:certain], finish_reason)
             told = max(told, certain)

@@ -1,13 +1,18 @@
 """What a served model can be asked, whoever serves it: its signatures, and texts as their inputs."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
+
+import numpy as np
 
 from tfft.errors import ServiceError, UsageError
 
 SYSTEM = "system"  # a field of a conversation that is no input of its own
 CONVERSATION = {"roles", "contents"}
+ASSERTION, PART = re.compile(r"assertion failed: ((\[[^][]*\] ?)+)"), re.compile(r"\[([^][]*)\]")
+REASON_LENGTH = 300
 
 Answers = list[dict[str, Any]]
 
@@ -76,6 +81,20 @@ def ask_texts(endpoint: Endpoint, name: str, texts: Sequence[str], fields: Mappi
     return [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)]
 
 
+def refuse(name: str, message: str) -> UsageError:
+    """Makes the error of a served model that does not take what it is given, from what TensorFlow says of it."""
+    return UsageError(
+        f"{name} refuses what it is asked: {find_reason(message)}. Check the texts, --input and the address."
+    )
+
+
+def find_reason(message: str) -> str:
+    """Shortens a message of TensorFlow's to one line; to what the graph's own check says, if that is what failed."""
+    failed = ASSERTION.search(message)
+    reason = " ".join(PART.findall(failed[1])) if failed else message
+    return " ".join(reason.split()).rstrip(".")[:REASON_LENGTH]
+
+
 def _find(endpoint: Endpoint, name: str) -> Signature:
     signatures = endpoint.signatures()
     if name not in signatures:
@@ -124,9 +143,21 @@ def _first_text(inputs: Mapping[str, Input], fields: Mapping[str, str], where: s
 def _read(inputs: Mapping[str, Input], name: str, value: str, texts: Sequence[str]) -> Any:
     found = inputs[name]
     try:
-        read = value if found.dtype == "string" else float(value) if found.dtype.startswith("float") else int(value)
+        read = _convert(value, found.dtype)
     except ValueError:
         raise UsageError(
             f"Input '{name}' cannot be that. Expected {found.dtype}. Received: --input {name}={value!r}."
         ) from None
     return read if found.is_scalar else [read] * len(texts)
+
+
+def _convert(value: str, dtype: str) -> Any:
+    if dtype == "string":
+        return value
+    if dtype.startswith("float"):
+        return float(value)
+    number = int(value)
+    # TensorFlow lets an integer wrap that its type does not hold.
+    if "int" in dtype and not np.iinfo(dtype).min <= number <= np.iinfo(dtype).max:
+        raise ValueError(f"{number} is no {dtype}")
+    return number

@@ -4,7 +4,7 @@ import json
 import math
 import re
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from string import Template
 from typing import Any
@@ -16,12 +16,14 @@ from tfft.models.generation_options import GenerationOptions
 from tfft.models.run_folder import RunFolder
 from tfft.models.tuned_model import TunedModel
 from tfft.serving.signatures import ConcreteFunction
+from tfft.serving.versions import name_model
 from tfft.serving.warmup import ROLE, input_specs
 from tfft.whole_files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 SUFFIX = ".template"
-BATCH_ROWS = 32
+BATCH_ROWS, REQUEST_ROWS = 32, 4096
+SERVICE_LENGTH = 63  # of a name in Kubernetes: RFC 1035
 BATCHING = ("--enable_batching=true", "--batching_parameters_file=/config/batching.config")
 SAMPLE = "The soup was cold."
 NOTES = {
@@ -74,18 +76,19 @@ def _describe(
     options: GenerationOptions,
 ) -> dict[str, Any]:
     """Says what stands in the places of the templates."""
-    head, name = tuned.task.head, folder.name
+    head, name = tuned.task.head, name_model(folder)
     run = tuned.folder.parent.name if tuned.folder.name == "model" else tuned.folder.name
     batching = BATCHING if head == "classifier" else ()
     weights = sum(path.stat().st_size for path in (folder / version / "variables").iterdir())
     return {
         "name": name,
-        "service": re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "model",
+        "service": name_service(name),
         "version": version,
         "kind": f"a model of task '{tuned.task.name}'",
         "tfft_version": __version__,
         "made_from": f" from the run {run}" if run else "",
         "batch_size": BATCH_ROWS,
+        "request_size": REQUEST_ROWS,
         "batching": "".join(f"\n      - {argument}" for argument in batching),
         "batching_indented": "".join(f"\n            - {argument}" for argument in batching),
         "memory": f"{math.ceil(1 + 2 * weights / 2**30)}Gi",  # while a version takes over from another, both are there
@@ -93,9 +96,15 @@ def _describe(
         "signatures": _table(signatures),
         "facts": _facts(tuned, options),
         "request": json.dumps(sample(signatures["serving_default"]), ensure_ascii=False),
-        "requests": "\n\n".join(_curl(name, signature, signatures[signature]) for signature in signatures),
+        "requests": "\n\n".join(_curls(name, signatures)),
         "notes": textwrap.fill(NOTES[head], 120),
     }
+
+
+def name_service(name: str) -> str:
+    """Makes the name of a model one that a service of Kubernetes may have."""
+    words = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    return (words if words[:1].isalpha() else f"model-{words}")[:SERVICE_LENGTH].strip("-")
 
 
 def sample(function: ConcreteFunction) -> dict[str, Any]:
@@ -110,9 +119,11 @@ def _sample(name: str, spec: tf.TensorSpec) -> Any:
     return [text] if spec.shape.rank == 1 else [[text]]
 
 
-def _curl(name: str, signature: str, function: ConcreteFunction) -> str:
-    body = json.dumps({"signature_name": signature, "inputs": sample(function)}, ensure_ascii=False)
-    return f"    curl http://localhost:8501/v1/models/{name}:predict -d '{body}'"
+def _curls(name: str, signatures: Mapping[str, ConcreteFunction]) -> Iterator[str]:
+    for signature, function in signatures.items():
+        if inputs := sample(function):  # TensorFlow Serving takes no request without inputs
+            body = json.dumps({"signature_name": signature, "inputs": inputs}, ensure_ascii=False)
+            yield f"    curl http://localhost:8501/v1/models/{name}:predict -d '{body}'"
 
 
 def _table(signatures: Mapping[str, ConcreteFunction]) -> str:

@@ -16,7 +16,7 @@ from tfft.serving.deployment import write_deployment
 from tfft.serving.language_model import ServedLanguageModel
 from tfft.serving.language_parity import check_language_parity
 from tfft.serving.parity import check_parity
-from tfft.serving.versions import drop_old_versions, next_version
+from tfft.serving.versions import drop_old_versions, name_model, next_version
 from tfft.serving.warmup import write_warmup
 from tfft.serving.weights import StoredTransformer
 from tfft.whole_files import write_folder
@@ -74,7 +74,7 @@ def export_model(tuned: TunedModel, folder: Path, settings: ExportSettings = Exp
         with write_folder(folder / str(version)) as partial:
             tf.saved_model.save(served, str(partial), signatures=signatures)
             compared = check(partial)
-            write_warmup(partial, folder.name, signatures)
+            write_warmup(partial, name_model(folder), signatures)
         write_deployment(folder, str(version), tuned, signatures, settings.options)
         dropped = drop_old_versions(folder, settings.keep)
     logger.info("The export answers as the model does on %d texts, in a process of its own.", compared)

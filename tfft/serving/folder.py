@@ -6,7 +6,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfft.errors import UsageError
-from tfft.serving.asking import Input, Signature
+from tfft.serving.asking import Input, Signature, find_reason, refuse
 from tfft.serving.versions import newest_version
 
 
@@ -26,7 +26,10 @@ class FolderEndpoint:
         try:
             self._model = tf.saved_model.load(self.name)  # kept, or its variables would be gone
         except (OSError, KeyError, TypeError, ValueError, tf.errors.OpError) as error:
-            raise self._refusal(error) from None
+            raise UsageError(
+                f"{self.name} does not load: {find_reason(str(error))}. Expected a SavedModel that tfft export wrote. "
+                "Export the model again."
+            ) from None
 
     def signatures(self) -> dict[str, Signature]:
         """Lists what the model was exported with."""
@@ -43,15 +46,8 @@ class FolderEndpoint:
         try:
             outputs = function(**{name: tf.constant(values, specs[name].dtype) for name, values in inputs.items()})
         except (TypeError, ValueError, tf.errors.OpError) as error:
-            raise self._refusal(error) from None
+            raise refuse(self.name, str(error)) from None
         return {name: _as_list(value.numpy().tolist()) for name, value in outputs.items()}
-
-    def _refusal(self, error: Exception) -> UsageError:
-        reason = str(error).strip().split("\n")[0]
-        return UsageError(
-            f"{self.name} is not a SavedModel that takes texts: {reason}. Expected one that tfft export wrote. "
-            "Export the model again."
-        )
 
 
 def _describe(function: Any) -> Signature:

@@ -12,7 +12,7 @@ from typing import Any
 import tensorflow as tf
 
 from tfft.errors import BusyError, ServiceError, UsageError
-from tfft.serving.asking import Signature
+from tfft.serving.asking import Signature, find_reason, refuse
 from tfft.serving.patience import Patience
 from tfft.serving.rest import read_signature
 
@@ -63,7 +63,7 @@ class GrpcEndpoint:
         return self._signatures
 
     def predict(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Asks a signature; raises as `signatures`."""
+        """Asks a signature; raises as `signatures`, and where the model refuses the inputs."""
         request = self._predict_pb2.PredictRequest()
         request.model_spec.signature_name = signature
         types = self.signatures()[signature].inputs
@@ -82,15 +82,18 @@ class GrpcEndpoint:
         try:
             return call(request, timeout=self._patience.timeout_seconds, metadata=self._headers)
         except self._grpc.RpcError as error:
-            raise self._refusal(error.code().name, " ".join(error.details().split()).rstrip(".")[:300]) from None
+            raise self._refusal(error.code().name, error.details()) from None
 
-    def _refusal(self, code: str, reason: str) -> Exception:
+    def _refusal(self, code: str, message: str) -> Exception:
+        reason = find_reason(message)
         if code in ("UNAVAILABLE", "RESOURCE_EXHAUSTED"):
             return BusyError(f"{self.name} cannot be reached or has no time: {reason}. Check that the server runs.")
         if code == "DEADLINE_EXCEEDED":
             return self._patience.ran_out(self.name)
         if code == "NOT_FOUND":
             return UsageError(f"{self.name} is no model of this server: {reason}. Check the name and the server.")
+        if code == "INVALID_ARGUMENT":
+            return refuse(self.name, message)
         return ServiceError(f"{self.name} refuses ({code}): {reason}.")
 
 

@@ -105,9 +105,7 @@ class ServedLanguageModel(tf.Module):
     def _encode(self, segments: Segments, longest: tf.Tensor) -> tf.RaggedTensor:
         return encode_segments(self._tokenizer, segments, self._stopping.tokens[0], longest)
 
-    def _continue_ids(self, prompts: tf.RaggedTensor, max_new_tokens: tf.Tensor, *others: tf.Tensor) -> Completions:
-        # More than the context has no room in it, but would have room in memory.
-        numbers = [tf.minimum(max_new_tokens, self._n_positions), *others]
+    def _continue_ids(self, prompts: tf.RaggedTensor, *numbers: tf.Tensor) -> Completions:
         prompt_ids, attention_mask = pad_left(prompts, self._stopping.padding)
         options = with_numbers(self._options, numbers)
         return generate(self._transformer(), prompt_ids, attention_mask, options, self._stopping, in_place=True)

@@ -59,6 +59,9 @@ def check_numbers(options: GenerationOptions, numbers: Sequence[tf.Tensor]) -> l
 
 
 def _checks(field: dataclasses.Field, value: tf.Tensor) -> Iterator[tf.Operation]:
+    if value.dtype.is_floating:
+        message = f"{field.name} cannot be that. Expected a finite number. Received:"
+        yield tf.debugging.Assert(tf.math.is_finite(value), [message, value])
     for name, (is_right, words) in LIMITS.items():
         if name in field.metadata:
             limit = tf.constant(field.metadata[name], value.dtype)

@@ -16,10 +16,11 @@ import tensorflow as tf
 from tensorflow.core.framework import types_pb2
 
 from tfft.errors import BusyError, ServiceError, UsageError
-from tfft.serving.asking import Input, Signature
+from tfft.serving.asking import Input, Signature, find_reason, refuse
 from tfft.serving.patience import Patience
 
 BUSY = (429, 502, 503, 504)
+REASON_BYTES = 10_000  # more than TensorFlow says, so that its JSON is read whole
 
 
 class RestEndpoint:
@@ -42,7 +43,7 @@ class RestEndpoint:
         """Asks for the model's metadata.
 
         Raises:
-            UsageError: There is no such model.
+            UsageError: There is no such model, or the address is none.
             ServiceError: The server cannot be reached, or is none of TensorFlow Serving's.
         """
         if not self._signatures:
@@ -55,7 +56,7 @@ class RestEndpoint:
         return self._signatures
 
     def predict(self, signature: str, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Asks a signature in columns; raises as `signatures`."""
+        """Asks a signature in columns; raises as `signatures`, and where the model refuses the inputs."""
         answer = self._ask(f"{self.name}:predict", {"signature_name": signature, "inputs": inputs})
         try:
             outputs = answer["outputs"]
@@ -90,9 +91,12 @@ class RestEndpoint:
                 "model's address such as http://localhost:8501/v1/models/reviews. Check the address."
             ) from None
 
-    def _refusal(self, status: int, reason: str) -> Exception:
+    def _refusal(self, status: int, message: str) -> Exception:
+        reason = find_reason(message)
         if status in BUSY:
             return BusyError(f"{self.name} has no time (HTTP status {status}): {reason}.")
+        if status == 400:
+            return refuse(self.name, message)
         if status == 404:
             return UsageError(f"{self.name} is no model of this server: {reason}. Check the name and the server.")
         if status in (401, 403):
@@ -117,11 +121,12 @@ class _NoRedirects(urllib.request.HTTPRedirectHandler):
 
 
 def _read_reason(error: urllib.error.HTTPError) -> str:
-    with error:
-        text = error.read(1000).decode("utf-8", "replace").strip()
+    text = ""
+    with error, contextlib.suppress(OSError, http.client.HTTPException):  # the status tells enough
+        text = error.read(REASON_BYTES).decode("utf-8", "replace").strip()
     with contextlib.suppress(ValueError, KeyError, TypeError):
         text = json.loads(text)["error"]
-    return " ".join(str(text).split()).rstrip(".")[:300] or str(error.reason)
+    return str(text).strip() or str(error.reason)
 
 
 def read_signature(content: Mapping[str, Any]) -> Signature:
