@@ -60,11 +60,7 @@ def _leave_room(parts: list[Part], length: int) -> list[Part]:
     learned = [index for index, part in enumerate(parts) if part.segment.trained]
     num_learned = sum(len(parts[index].input_ids) for index in learned)
     excess = num_learned - length + min(count(parts) - num_learned, length // READ_SHARE)
-    for index in reversed(learned):
-        size = max(len(parts[index].input_ids) - max(excess, 0), 0)
-        excess -= len(parts[index].input_ids) - size
-        parts[index] = replace(parts[index], input_ids=parts[index].input_ids[:size])
-    return parts
+    return _trim(parts, learned, excess)
 
 
 def _shrink(parts: list[Part], length: int) -> list[Part]:
@@ -113,8 +109,14 @@ def _cut_start(parts: list[Part], length: int) -> list[Part]:
 
 
 def _cut_end(parts: list[Part], length: int) -> list[Part]:
-    for index in reversed(range(len(parts))):
-        excess = max(count(parts) - length, 0)
-        size = max(len(parts[index].input_ids) - excess, 0)
-        parts[index] = replace(parts[index], input_ids=parts[index].input_ids[:size])
+    return _trim(parts, range(len(parts)), count(parts) - length)
+
+
+def _trim(parts: list[Part], indices: Sequence[int], excess: int) -> list[Part]:
+    """Takes so many tokens, if it is above 0, from the ends of some parts, the last one first."""
+    for index in reversed(indices):
+        input_ids = parts[index].input_ids
+        size = len(input_ids) - min(max(excess, 0), len(input_ids))
+        excess -= len(input_ids) - size
+        parts[index] = replace(parts[index], input_ids=input_ids[:size])
     return parts

@@ -28,18 +28,12 @@ def hold_out(classes: Iterable[Hashable], fraction: float, seed: int, contents: 
     by_class = order[np.argsort(classes[order], kind="stable")]
     sizes = np.bincount(classes, minlength=len(numbers))
     shares = np.repeat(share_out(fraction, sizes), sizes)
-    leaders = find_leaders(np.arange(len(classes)) if contents is None else contents)
+    leaders = _find_leaders(np.arange(len(classes)) if contents is None else contents)
     copies = np.bincount(leaders, minlength=len(classes))[by_class]  # none of a record that is another's copy
     fits = copies <= shares
     taken = np.concatenate([[0], np.cumsum(copies * fits)])
     taken_of_class = taken[1:] - np.repeat(taken[np.cumsum(sizes) - sizes], sizes)
     return np.flatnonzero(np.isin(leaders, by_class[fits & (copies > 0) & (taken_of_class <= shares)]))
-
-
-def find_leaders(contents: np.ndarray) -> np.ndarray:
-    """Finds for each record the first one that holds the same: int (records,)."""
-    _, first, group = np.unique(contents, return_index=True, return_inverse=True)
-    return first[group]
 
 
 def share_out(fraction: float, sizes: np.ndarray) -> np.ndarray:
@@ -78,3 +72,9 @@ def divide(rows: datasets.Dataset, held_out: np.ndarray, fraction: float) -> tup
         rows.select(np.flatnonzero(~is_held_out), keep_in_memory=True),
         rows.select(np.flatnonzero(is_held_out), keep_in_memory=True),
     )
+
+
+def _find_leaders(contents: np.ndarray) -> np.ndarray:
+    """Finds for each record the first one that holds the same: int (records,)."""
+    _, first, group = np.unique(contents, return_index=True, return_inverse=True)
+    return first[group]

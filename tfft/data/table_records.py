@@ -17,7 +17,6 @@ from tfft.errors import DataError
 FORMATS = {"parquet": "a Parquet", "arrow": "an Arrow"}
 ARROW_FILE_MAGIC = b"ARROW1"  # without it, it is a stream
 BATCH_ROWS = 1000
-_JSON = datasets.Json()
 
 
 def read_table(path: Path, kind: str) -> Iterator[dict[str, Any]]:
@@ -56,17 +55,18 @@ def features_of(schema: pyarrow.Schema) -> datasets.Features:
 
     What `datasets` has no type for, as maps and whole numbers beyond 63 bits, is JSON.
     """
-    features = {}
-    for field in schema:
-        if pyarrow.types.is_dictionary(field.type):
-            field = field.with_type(field.type.value_type)  # noqa: PLW2901
-        alone = pyarrow.schema([field], schema.metadata)
-        try:
-            is_known = field.type != pyarrow.uint64()
-            features[field.name] = datasets.Features.from_arrow_schema(alone)[field.name] if is_known else _JSON
-        except ValueError:
-            features[field.name] = _JSON
-    return datasets.Features(features)
+    return datasets.Features({field.name: _type_of(field, schema.metadata) for field in schema})
+
+
+def _type_of(field: pyarrow.Field, metadata: dict[bytes, bytes] | None) -> Any:
+    if pyarrow.types.is_dictionary(field.type):
+        field = field.with_type(field.type.value_type)
+    if field.type == pyarrow.uint64():
+        return datasets.Json()
+    try:
+        return datasets.Features.from_arrow_schema(pyarrow.schema([field], metadata))[field.name]
+    except ValueError:
+        return datasets.Json()
 
 
 def read_batches(
