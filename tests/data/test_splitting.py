@@ -69,6 +69,12 @@ def test_copies_count_and_what_is_repeated_beyond_the_share_stays():
         assert held_out.min() >= 30
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_repeated_often_leaves_room_for_what_is_not(seed):
+    contents = np.concatenate([np.repeat(range(10), 15), np.arange(100, 250)])
+    assert len(hold_out([None] * 300, 0.1, seed, contents)) == 30
+
+
 def test_distinct_contents_change_nothing():
     classes = [number % 3 for number in range(50)]
     expected = hold_out(classes, 0.3, seed=4)

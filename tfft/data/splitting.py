@@ -24,16 +24,16 @@ def hold_out(classes: Iterable[Hashable], fraction: float, seed: int, contents: 
     numbers: dict[Hashable, int] = {}
     # Numbers, not names: there may be more records than memory holds objects.
     classes = np.fromiter((numbers.setdefault(name, len(numbers)) for name in classes), int)
-    order = np.random.default_rng(seed).permutation(len(classes))
-    by_class = order[np.argsort(classes[order], kind="stable")]
-    sizes = np.bincount(classes, minlength=len(numbers))
-    shares = np.repeat(share_out(fraction, sizes), sizes)
+    left = share_out(fraction, np.bincount(classes, minlength=len(numbers)))
     leaders = _find_leaders(np.arange(len(classes)) if contents is None else contents)
-    copies = np.bincount(leaders, minlength=len(classes))[by_class]  # none of a record that is another's copy
-    fits = copies <= shares
-    taken = np.concatenate([[0], np.cumsum(copies * fits)])
-    taken_of_class = taken[1:] - np.repeat(taken[np.cumsum(sizes) - sizes], sizes)
-    return np.flatnonzero(np.isin(leaders, by_class[fits & (copies > 0) & (taken_of_class <= shares)]))
+    copies = np.bincount(leaders, minlength=len(classes))  # 0 of a record that is another's copy
+    held_out = []
+    order = np.random.default_rng(seed).permutation(len(classes))
+    for leader in order[copies[order] > 0].tolist():
+        if copies[leader] <= left[classes[leader]]:
+            left[classes[leader]] -= copies[leader]
+            held_out.append(leader)
+    return np.flatnonzero(np.isin(leaders, held_out))
 
 
 def share_out(fraction: float, sizes: np.ndarray) -> np.ndarray:
