@@ -65,7 +65,7 @@ def ask_texts(endpoint: Endpoint, name: str, texts: Sequence[str], fields: Mappi
         fields: Further inputs, the same for all texts; of a conversation also what the `system` says.
 
     Returns:
-        For each text the outputs by name.
+        For each text the outputs, sorted by name.
 
     Raises:
         UsageError: The model has no such signature, or that no such input.
@@ -78,7 +78,8 @@ def ask_texts(endpoint: Endpoint, name: str, texts: Sequence[str], fields: Mappi
             f"{endpoint.name} does not answer text by text. Expected {len(texts)} values of each output. "
             f"Received: {outputs!r:.200}. Ask a signature that tfft export wrote."
         )
-    return [dict(zip(outputs, values, strict=True)) for values in zip(*outputs.values(), strict=True)]
+    names, columns = zip(*sorted(outputs.items()), strict=True)  # a loaded model has them in any order
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def refuse(name: str, message: str) -> UsageError:
